@@ -1,0 +1,69 @@
+//! Coze: where its bots are reached, what is sent there, and what its answers
+//! mean.
+//!
+//! In comes a [`crate::turn::Prompt`], out go [`crate::turn::Event`]s. Only
+//! [`client`] calls out; everything else is values and pure functions. Never
+//! names the client's dialect.
+
+pub mod card;
+pub mod chat;
+pub mod client;
+pub mod error;
+pub mod retrieve;
+pub mod sse;
+pub mod token;
+
+use std::sync::Arc;
+
+use crate::secret::Secret;
+
+/// Which family a deployment belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The open-source Coze Studio server.
+    Studio,
+    /// coze.cn or coze.com.
+    Cloud,
+}
+
+/// A Coze that the gateway may call.
+#[derive(Debug)]
+pub struct Deployment {
+    /// Its name in the config.
+    pub name: String,
+    /// Which family.
+    pub kind: Kind,
+    /// The way there.
+    pub client: client::Client,
+}
+
+/// A bot, and what it takes to call it.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Where it lives.
+    pub deployment: Arc<Deployment>,
+    /// Its id: decimal digits.
+    pub bot_id: String,
+    /// What it is called with.
+    pub token: Credential,
+}
+
+/// Where the token of a call comes from.
+#[derive(Clone, Debug)]
+pub enum Credential {
+    /// The gateway's own: from the config or a file.
+    Own(Arc<token::Source>),
+    /// The caller's: it sent its Coze token as its key.
+    Caller(Secret),
+}
+
+/// A request to Coze as a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// `GET` or `POST`.
+    pub method: http::Method,
+    /// Path and query, beginning with `/`.
+    pub path: String,
+    /// The JSON body of a `POST`.
+    pub body: Option<bytes::Bytes>,
+}

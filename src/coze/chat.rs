@@ -1,0 +1,9 @@
+//! `POST /v3/chat`: a prompt as a call, and the events of its answer.
+
+mod ask;
+mod reader;
+mod wire;
+
+pub use ask::{TooLong, call, fit, user_id};
+pub use reader::Reader;
+pub(super) use wire::Counts;

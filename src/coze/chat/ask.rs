@@ -1,0 +1,268 @@
+//! A prompt as the body of `/v3/chat` (protocol 3.1, 3.2).
+
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::coze::{Call, Kind};
+use crate::turn::{Message, Prompt, Role};
+
+/// What the community server can store of one request's text: its column
+/// holds 65,535 bytes, and this leaves room for what it adds.
+const STUDIO_TEXT_BYTES: usize = 61_440;
+
+/// What each message is reckoned to cost beside its text, in bytes.
+const BYTES_PER_MESSAGE: usize = 200;
+
+/// The longest `user_id`, in characters (the server's column).
+const MAX_USER_ID_CHARS: usize = 60;
+
+/// Even without the messages that may be left out, a prompt is too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the conversation needs {needed} bytes of the {limit} that Coze can store")]
+pub struct TooLong {
+    /// What it takes, in bytes as Coze counts them.
+    pub needed: usize,
+    /// What there is.
+    pub limit: usize,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    bot_id: &'a str,
+    user_id: &'a str,
+    stream: bool,
+    additional_messages: Vec<WireMessage<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom_variables: Option<std::collections::BTreeMap<&'a str, &'a str>>,
+}
+
+#[derive(Serialize)]
+struct WireMessage<'a> {
+    role: &'static str,
+    /// Without it an assistant's message would be stored as the user's.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    content: std::borrow::Cow<'a, str>,
+    /// Without it the server would drop the content.
+    content_type: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Part<'a> {
+    Text { text: &'a str },
+    Image { file_url: &'a str },
+}
+
+/// The call that starts a chat of this bot in a conversation of its own.
+///
+/// Coze is always asked to stream: only its stream shows every failure
+/// (protocol 3.8).
+#[must_use]
+pub fn call(bot_id: &str, user_id: &str, prompt: &Prompt) -> Call {
+    let body = Body {
+        bot_id,
+        user_id,
+        stream: true,
+        additional_messages: prompt.messages.iter().map(wire_message).collect(),
+        custom_variables: prompt
+            .variable
+            .as_ref()
+            .map(|(name, text)| [(name.as_str(), text.as_str())].into()),
+    };
+    Call {
+        method: http::Method::POST,
+        path: "/v3/chat".to_owned(),
+        body: Some(serde_json::to_vec(&body).expect("strings and maps of strings always serialise").into()),
+    }
+}
+
+fn wire_message(message: &Message) -> WireMessage<'_> {
+    let (role, kind) = match message.role {
+        Role::User => ("user", "question"),
+        Role::Assistant => ("assistant", "answer"),
+    };
+    let (content, content_type) = if message.images.is_empty() {
+        (message.text.as_str().into(), "text")
+    } else {
+        (object_string(message).into(), "object_string")
+    };
+    WireMessage { role, kind, content, content_type }
+}
+
+/// Text and images as Coze's JSON in a string. One text part at most: the
+/// server would drop a second (protocol 3.2).
+fn object_string(message: &Message) -> String {
+    let text = (!message.text.is_empty()).then_some(Part::Text { text: &message.text });
+    let images = message.images.iter().map(|image| Part::Image { file_url: &image.url });
+    let parts: Vec<Part<'_>> = text.into_iter().chain(images).collect();
+    serde_json::to_string(&parts).expect("strings always serialise")
+}
+
+/// Leaves out the oldest messages of a prompt until Coze can store the rest;
+/// gives how many that were. Pinned messages and the last one always stay.
+///
+/// # Errors
+/// If what has to stay is too long by itself; the prompt is unchanged then.
+pub fn fit(prompt: &mut Prompt, kind: Kind) -> Result<usize, TooLong> {
+    let limit = match kind {
+        Kind::Studio => STUDIO_TEXT_BYTES,
+        Kind::Cloud => return Ok(0),
+    };
+    let sizes: Vec<usize> = prompt.messages.iter().map(size).collect();
+    let variable = prompt.variable.as_ref().map_or(0, |(name, text)| escaped_len(name) + escaped_len(text));
+    let mut needed = sizes.iter().sum::<usize>() + variable;
+    let mut left_out = 0;
+    let optional = sizes.len().saturating_sub(prompt.pinned + 1);
+    for size in sizes.iter().skip(prompt.pinned).take(optional) {
+        if needed <= limit {
+            break;
+        }
+        needed -= size;
+        left_out += 1;
+    }
+    if needed > limit {
+        return Err(TooLong { needed, limit });
+    }
+    prompt.messages.drain(prompt.pinned..prompt.pinned + left_out);
+    Ok(left_out)
+}
+
+fn size(message: &Message) -> usize {
+    let content = if message.images.is_empty() {
+        escaped_len(&message.text)
+    } else {
+        escaped_len(&object_string(message))
+    };
+    content + BYTES_PER_MESSAGE
+}
+
+/// How long a text is inside the JSON that Go writes, which also escapes
+/// `<`, `>`, `&` and the two Unicode line separators.
+fn escaped_len(text: &str) -> usize {
+    text.chars()
+        .map(|c| match c {
+            '"' | '\\' | '\n' | '\r' | '\t' => 2,
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..'\u{20}' => 6,
+            _ => c.len_utf8(),
+        })
+        .sum()
+}
+
+/// Coze's `user_id`: `<space>:<user>`, or the one of the two that there is.
+/// Longer than 60 characters it keeps its beginning and ends in a hash.
+#[must_use]
+pub fn user_id(space: Option<&str>, user: Option<&str>) -> String {
+    let whole = match (space, user) {
+        (Some(space), Some(user)) => format!("{space}:{user}"),
+        (Some(only), None) | (None, Some(only)) => only.to_owned(),
+        (None, None) => "anonymous".to_owned(),
+    };
+    if whole.chars().count() <= MAX_USER_ID_CHARS {
+        return whole;
+    }
+    const HASH_DIGITS: usize = 24;
+    let hash: String = Sha256::digest(whole.as_bytes())
+        .iter()
+        .take(HASH_DIGITS / 2)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let prefix: String = whole.chars().take(MAX_USER_ID_CHARS - HASH_DIGITS - 1).collect();
+    format!("{prefix}~{hash}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::turn::Image;
+
+    fn body(prompt: &Prompt) -> Value {
+        let call = call("75", "team:ann", prompt);
+        assert_eq!((call.method, call.path.as_str()), (http::Method::POST, "/v3/chat"));
+        serde_json::from_slice(&call.body.unwrap()).unwrap()
+    }
+
+    fn texts(texts: &[&str]) -> Prompt {
+        Prompt {
+            messages: texts.iter().map(|&text| Message::text(Role::User, text)).collect(),
+            ..Prompt::default()
+        }
+    }
+
+    #[test]
+    fn every_message_names_role_type_and_content_type() {
+        let mut prompt = texts(&["hi"]);
+        prompt.messages.insert(0, Message::text(Role::Assistant, "yes?"));
+        assert_eq!(
+            body(&prompt),
+            json!({"bot_id": "75", "user_id": "team:ann", "stream": true, "additional_messages": [
+                {"role": "assistant", "type": "answer", "content": "yes?", "content_type": "text"},
+                {"role": "user", "type": "question", "content": "hi", "content_type": "text"},
+            ]})
+        );
+    }
+
+    #[test]
+    fn images_go_with_their_text_as_an_object_string() {
+        let mut prompt = texts(&["look"]);
+        prompt.messages[0].images = vec![Image { url: "https://x/y.png".into() }];
+        let body = body(&prompt);
+        let message = &body["additional_messages"][0];
+        assert_eq!(message["content_type"], "object_string");
+        let parts: Value = serde_json::from_str(message["content"].as_str().unwrap()).unwrap();
+        assert_eq!(
+            parts,
+            json!([{"type": "text", "text": "look"}, {"type": "image", "file_url": "https://x/y.png"}])
+        );
+    }
+
+    #[test]
+    fn a_variable_is_sent_as_a_custom_variable() {
+        let mut prompt = texts(&["hi"]);
+        prompt.variable = Some(("persona".into(), "be brief".into()));
+        assert_eq!(body(&prompt)["custom_variables"], json!({"persona": "be brief"}));
+    }
+
+    #[test]
+    fn the_oldest_messages_are_left_out_but_never_the_pinned_or_the_last() {
+        let long = "x".repeat(20_200);
+        let mut prompt = texts(&["system", &long, &long, &long, "last"]);
+        prompt.pinned = 1;
+        assert_eq!(fit(&mut prompt, Kind::Studio), Ok(1));
+        let kept: Vec<usize> = prompt.messages.iter().map(|m| m.text.len()).collect();
+        assert_eq!(kept, [6, 20_200, 20_200, 4]);
+    }
+
+    #[test]
+    fn what_must_stay_is_too_long_by_itself() {
+        let mut prompt = texts(&["old", &"x".repeat(61_241)]);
+        let before = prompt.clone();
+        assert_eq!(fit(&mut prompt, Kind::Studio), Err(TooLong { needed: 61_441, limit: 61_440 }));
+        assert_eq!(prompt, before);
+        assert_eq!(fit(&mut texts(&[&"x".repeat(61_240)]), Kind::Studio), Ok(0));
+    }
+
+    #[test]
+    fn the_cloud_has_no_such_limit() {
+        assert_eq!(fit(&mut texts(&["x", &"x".repeat(100_000)]), Kind::Cloud), Ok(0));
+    }
+
+    #[test]
+    fn text_is_counted_as_go_escapes_it() {
+        assert_eq!(escaped_len("<>&\u{2028}"), 24);
+        assert_eq!(escaped_len("\"\\\n你\u{1}a"), 2 + 2 + 2 + 3 + 6 + 1);
+    }
+
+    #[test]
+    fn a_user_id_keeps_keys_apart_and_stays_short() {
+        assert_eq!(user_id(Some("team"), Some("ann")), "team:ann");
+        assert_eq!(user_id(Some("team"), None), "team");
+        assert_eq!(user_id(None, Some("ann")), "ann");
+        let long = user_id(Some("team"), Some(&"你".repeat(80)));
+        assert_eq!(long.chars().count(), 60);
+        assert!(long.starts_with("team:你"));
+        assert_ne!(long, user_id(Some("team"), Some(&"你".repeat(81))));
+    }
+}

@@ -1,0 +1,389 @@
+//! What the events of one `/v3/chat` stream say.
+//!
+//! In come the events of [`sse::Decoder`], out go [`turn::Event`]s. Takes
+//! the community server's form and the documented one (protocol 3.5, 3.6).
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+
+use super::wire::{Chat, Fault, Message, Word};
+use crate::coze::{card, error, sse};
+use crate::turn::{Event, Failure, Finish, Kind, Text, Usage};
+
+/// How many answers one chat may have.
+const MAX_ANSWERS: usize = 4096;
+
+/// The longest card or verbatim error text that is kept, in bytes.
+const MAX_CARD_BYTES: usize = 4 * 1024 * 1024;
+
+/// Reads one chat.
+///
+/// ```text
+///            chat.completed,             terminal event,
+///            requires_action             end of stream
+///  Running ──────────────────▶ Ended ───────────────────▶ Over
+///     │                          │
+///     └── error, chat.failed, ───┘──▶ an `Err`, once
+///         end of stream
+/// ```
+#[derive(Default)]
+pub struct Reader {
+    state: State,
+    started: bool,
+    answers: HashMap<Box<str>, Answer>,
+    /// The answer that the last text belonged to.
+    current: Option<Box<str>>,
+    thought: bool,
+    /// A card whose end has not come.
+    open_card: Option<(Box<str>, String)>,
+    chat_usage: Option<Usage>,
+    answer_usage: Option<Usage>,
+}
+
+/// See [`Reader`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Running,
+    Ended,
+    Over,
+}
+
+/// What has been shown of one answer: enough to recognise it in its
+/// `completed` event without keeping the text.
+struct Answer {
+    bytes: usize,
+    hash: Box<Xxh3>,
+    thought: bool,
+    completed: bool,
+}
+
+impl Answer {
+    fn new() -> Self {
+        Self { bytes: 0, hash: Box::new(Xxh3::new()), thought: false, completed: false }
+    }
+
+    fn shown(&mut self, text: &str) {
+        self.bytes += text.len();
+        self.hash.update(text.as_bytes());
+    }
+
+    /// What a full text has beyond what was shown.
+    fn missing<'t>(&self, full: &'t str) -> &'t str {
+        match full.split_at_checked(self.bytes) {
+            Some((head, tail)) if xxh3_128(head.as_bytes()) == self.hash.digest128() => tail,
+            _ => "",
+        }
+    }
+}
+
+/// Where the events go.
+type Sink<'s> = &'s mut dyn FnMut(Event<'_>);
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader")
+            .field("state", &self.state)
+            .field("answers", &self.answers.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    /// Whether the chat has ended well, so that only the stream's own end is
+    /// still to come.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.state != State::Running
+    }
+
+    /// Whether everything has been said: [`Event::Finished`] was the last.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.state == State::Over
+    }
+
+    /// Reads the next event. After an error or the end it is not called
+    /// again.
+    ///
+    /// # Errors
+    /// If Coze tells of a failure, or what it sends makes no sense.
+    pub fn read(&mut self, event: sse::Event<'_>, sink: Sink<'_>) -> Result<(), Failure> {
+        match self.read_whole(event, sink) {
+            // The stream broke off inside this event: that is what went wrong.
+            Err(_) if event.cut_off && !is_error(event.name) => Ok(()),
+            result => result,
+        }
+    }
+
+    fn read_whole(&mut self, event: sse::Event<'_>, sink: Sink<'_>) -> Result<(), Failure> {
+        match event.name {
+            b"conversation.message.delta" => self.delta(&parse(event.data)?, sink),
+            b"conversation.message.completed" => self.completed(&parse(event.data)?, sink),
+            b"conversation.chat.created" | b"conversation.chat.in_progress" => {
+                let chat: Chat<'_> = parse(event.data)?;
+                self.start(&chat.conversation_id, &chat.id, sink);
+                Ok(())
+            }
+            b"conversation.chat.completed" => {
+                let chat = parse(event.data)?;
+                self.chat_ended(&chat, sink)
+            }
+            // The second spelling is the community server's constant.
+            b"conversation.chat.requires_action" | b"conversation.chat.required_action" => {
+                let chat: Chat<'_> = parse(event.data)?;
+                if chat.required_action.as_ref().is_some_and(super::wire::RequiredAction::has_tool_calls) {
+                    return Err(Failure::new(
+                        Kind::RequiresAction,
+                        "The bot asked for a local plugin to be run, which this gateway cannot do.",
+                    ));
+                }
+                self.chat_ended(&chat, sink)
+            }
+            b"conversation.chat.failed" => Err(chat_failed(event.data)),
+            b"conversation.chat.canceled" | b"conversation.chat.cancelled" => {
+                Err(Failure::new(Kind::Broken, "The chat was cancelled at Coze."))
+            }
+            b"conversation.stream.done" | b"done" => self.end(sink),
+            b"error" => Err(error_event(event.data)),
+            // An error without a name, as a proxy or the cloud may send it.
+            b"" if event.data.starts_with(b"{") => match serde_json::from_slice(event.data) {
+                Ok(Fault { code, msg }) if code.0.parse().is_ok_and(|code: i64| code > 0) => {
+                    Err(fault(&code, &msg))
+                }
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// The stream is over.
+    ///
+    /// # Errors
+    /// If the chat had not completed, or completed without an answer
+    /// (`chat_no_answer.server.sse`).
+    pub fn end(&mut self, sink: Sink<'_>) -> Result<(), Failure> {
+        match self.state {
+            State::Over => return Ok(()),
+            State::Running if !self.started && self.answers.is_empty() => {
+                return Err(Failure::new(
+                    Kind::Broken,
+                    "Coze answered with an empty stream: it could not store or start the chat.",
+                ));
+            }
+            State::Running => {
+                return Err(Failure::new(Kind::Broken, "Coze's answer broke off before it was complete."));
+            }
+            State::Ended => {}
+        }
+        if let Some((id, json)) = self.open_card.take() {
+            self.card(&id, &json, sink);
+        }
+        if self.current.is_none() && !self.thought {
+            return Err(Failure::new(Kind::Broken, "The bot completed without an answer."));
+        }
+        self.state = State::Over;
+        if let Some(usage) = self.chat_usage.or(self.answer_usage) {
+            sink(Event::Usage(usage));
+        }
+        sink(Event::Finished(Finish::Completed));
+        Ok(())
+    }
+
+    fn start(&mut self, conversation: &Word<'_>, chat: &Word<'_>, sink: Sink<'_>) {
+        if self.started || conversation.0.is_empty() || chat.0.is_empty() {
+            return;
+        }
+        self.started = true;
+        sink(Event::Started { conversation: Cow::Borrowed(&conversation.0), chat: Cow::Borrowed(&chat.0) });
+    }
+
+    fn chat_ended(&mut self, chat: &Chat<'_>, sink: Sink<'_>) -> Result<(), Failure> {
+        if let Some(fault_of) = &chat.last_error
+            && fault_of.code.0.parse().is_ok_and(|code: i64| code != 0)
+        {
+            return Err(fault(&fault_of.code, &fault_of.msg));
+        }
+        self.start(&chat.conversation_id, &chat.id, sink);
+        self.chat_usage = chat.usage.as_ref().and_then(super::wire::Counts::usage);
+        self.state = State::Ended;
+        Ok(())
+    }
+
+    fn delta(&mut self, message: &Message<'_>, sink: Sink<'_>) -> Result<(), Failure> {
+        self.start(&message.conversation_id, &message.chat_id, sink);
+        if message.kind.0 != "answer" {
+            return Ok(());
+        }
+        if let Some(thinking) = string(message.reasoning_content)?.filter(|text| !text.is_empty()) {
+            self.answer(&message.id)?.thought = true;
+            self.thought = true;
+            sink(Event::Thinking(thinking));
+        }
+        let Some(text) = string(message.content)?.filter(|text| !text.is_empty()) else {
+            return Ok(());
+        };
+        match &*message.content_type.0 {
+            "card" => self.card_delta(&message.id, &text.decode()),
+            "text" | "" => {
+                self.answer(&message.id)?.shown(&text.decode());
+                self.text(&message.id, text, sink);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn completed(&mut self, message: &Message<'_>, sink: Sink<'_>) -> Result<(), Failure> {
+        self.start(&message.conversation_id, &message.chat_id, sink);
+        match &*message.kind.0 {
+            "answer" => {}
+            "follow_up" => {
+                if let Some(text) = string(message.content)? {
+                    sink(Event::Suggestion(text.decode()));
+                }
+                return Ok(());
+            }
+            _ => return Ok(()),
+        }
+        if let Some(usage) = message.usage() {
+            self.answer_usage = Some(usage);
+        }
+        let answer = self.answer(&message.id)?;
+        if std::mem::replace(&mut answer.completed, true) {
+            return Ok(());
+        }
+        if !answer.thought
+            && let Some(thinking) = string(message.reasoning_content)?.filter(|text| !text.is_empty())
+        {
+            answer.thought = true;
+            self.thought = true;
+            sink(Event::Thinking(thinking));
+        }
+        let Some(text) = string(message.content)?.filter(|text| !text.is_empty()) else {
+            return Ok(());
+        };
+        match &*message.content_type.0 {
+            "card" => {
+                self.open_card = None;
+                self.card(&message.id.0, &text.decode(), sink);
+            }
+            "text" | "" => {
+                let answer = self.answer(&message.id)?;
+                if answer.bytes == 0 {
+                    self.text(&message.id, text, sink);
+                } else {
+                    let full = text.decode();
+                    let tail = answer.missing(&full);
+                    if !tail.is_empty() {
+                        self.text(&message.id, Text::Plain(Cow::Borrowed(tail)), sink);
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What is known of the answer with this id.
+    fn answer(&mut self, id: &Word<'_>) -> Result<&mut Answer, Failure> {
+        if !self.answers.contains_key(&*id.0) {
+            if self.answers.len() >= MAX_ANSWERS {
+                return Err(Failure::new(Kind::Broken, "Coze sent more answers than one chat may have."));
+            }
+            self.answers.insert(Box::from(&*id.0), Answer::new());
+        }
+        Ok(self.answers.get_mut(&*id.0).expect("it was inserted if it was not there"))
+    }
+
+    /// Shows text of an answer, a blank line behind another answer's.
+    fn text(&mut self, id: &Word<'_>, text: Text<'_>, sink: Sink<'_>) {
+        match &self.current {
+            Some(current) if **current == *id.0 => {}
+            other => {
+                if other.is_some() {
+                    sink(Event::Text(Text::Escaped("\\n\\n")));
+                }
+                self.current = Some(Box::from(&*id.0));
+            }
+        }
+        sink(Event::Text(text));
+    }
+
+    /// Keeps a piece of a card: it can only be shown whole.
+    fn card_delta(&mut self, id: &Word<'_>, piece: &str) -> Result<(), Failure> {
+        match &mut self.open_card {
+            Some((open, json)) if **open == *id.0 => {
+                if json.len() + piece.len() > MAX_CARD_BYTES {
+                    return Err(Failure::new(Kind::Broken, "Coze sent a card that is too large."));
+                }
+                json.push_str(piece);
+            }
+            open => *open = Some((Box::from(&*id.0), piece.to_owned())),
+        }
+        Ok(())
+    }
+
+    fn card(&mut self, id: &str, json: &str, sink: Sink<'_>) {
+        let text = card::text(json);
+        if !text.is_empty() {
+            let id = Word(Cow::Borrowed(id));
+            self.text(&id, Text::Plain(Cow::Owned(text)), sink);
+        }
+    }
+}
+
+fn is_error(name: &[u8]) -> bool {
+    matches!(name, b"error" | b"conversation.chat.failed")
+}
+
+/// Reads an event's data.
+fn parse<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, Failure> {
+    let garbage = |detail: String| {
+        Failure::new(Kind::Broken, "Coze sent an event that makes no sense.").with_detail(detail)
+    };
+    // Checked once here; the parser then need not check every string.
+    let text = std::str::from_utf8(data).map_err(|error| garbage(error.to_string()))?;
+    serde_json::from_str(text).map_err(|error| garbage(error.to_string()))
+}
+
+/// A field that holds text.
+fn string(raw: Option<&serde_json::value::RawValue>) -> Result<Option<Text<'_>>, Failure> {
+    raw.map(|raw| {
+        Text::from_json_literal(raw.get()).ok_or_else(|| {
+            Failure::new(Kind::Broken, "Coze sent an event that makes no sense.")
+                .with_detail("the text of a message is not a string")
+        })
+    })
+    .transpose()
+}
+
+fn fault(code: &Word<'_>, message: &Word<'_>) -> Failure {
+    error::failure(code.0.parse().unwrap_or(0), &message.0)
+}
+
+/// `conversation.chat.failed`: a chat object with `last_error`
+/// (`chat_failed.cloud.sse`) or the error itself (`chat_failed.docs.sse`).
+fn chat_failed(data: &[u8]) -> Failure {
+    let Ok(chat) = parse::<Chat<'_>>(data) else {
+        return error::failure(0, "the chat failed");
+    };
+    match &chat.last_error {
+        Some(last) if !last.code.0.is_empty() => fault(&last.code, &last.msg),
+        _ => fault(&chat.code, &chat.msg),
+    }
+}
+
+/// `error`: an object with code and message, an empty one, or plain text.
+fn error_event(data: &[u8]) -> Failure {
+    match serde_json::from_slice::<Fault<'_>>(data) {
+        Ok(Fault { code, msg }) => fault(&code, &msg),
+        Err(_) => {
+            let text: Cow<'_, str> = String::from_utf8_lossy(data.get(..4096).unwrap_or(data));
+            error::failure(0, &text)
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The JSON of `/v3/chat` events, in every form that occurs: ids as strings
+//! or numbers, fields absent or null.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Visitor};
+use serde_json::value::RawValue;
+
+use crate::turn::Usage;
+
+/// A short text that may come as a string, a number or null.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Word<'a>(pub(super) Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Word<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Words;
+        impl<'de> Visitor<'de> for Words {
+            type Value = Word<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or a number")
+            }
+            fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Self::Value, E> {
+                Ok(Word(Cow::Borrowed(value)))
+            }
+            fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
+                Ok(Word(Cow::Owned(value.to_owned())))
+            }
+            fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+                Ok(Word(Cow::Owned(value.to_string())))
+            }
+            fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+                Ok(Word(Cow::Owned(value.to_string())))
+            }
+            fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+                Ok(Word(Cow::Owned(value.to_string())))
+            }
+            fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+                Ok(Word(Cow::Owned(value.to_string())))
+            }
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Word::default())
+            }
+        }
+        deserializer.deserialize_any(Words)
+    }
+}
+
+/// The data of a `conversation.message.*` event.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Message<'a> {
+    #[serde(borrow)]
+    pub(super) id: Word<'a>,
+    #[serde(borrow)]
+    pub(super) conversation_id: Word<'a>,
+    #[serde(borrow)]
+    pub(super) chat_id: Word<'a>,
+    #[serde(borrow, rename = "type")]
+    pub(super) kind: Word<'a>,
+    #[serde(borrow)]
+    pub(super) content_type: Word<'a>,
+    #[serde(borrow)]
+    pub(super) content: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) reasoning_content: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) meta_data: Option<&'a RawValue>,
+}
+
+impl Message<'_> {
+    /// The usage in an answer's `meta_data`: decimal strings there.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        #[derive(Deserialize)]
+        struct Meta<'a> {
+            #[serde(borrow, default)]
+            input_tokens: Word<'a>,
+            #[serde(borrow, default)]
+            output_tokens: Word<'a>,
+        }
+        let meta: Meta<'_> = serde_json::from_str(self.meta_data?.get()).ok()?;
+        counted(&meta.input_tokens, &meta.output_tokens)
+    }
+}
+
+/// The data of a `conversation.chat.*` event.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Chat<'a> {
+    #[serde(borrow)]
+    pub(super) id: Word<'a>,
+    #[serde(borrow)]
+    pub(super) conversation_id: Word<'a>,
+    #[serde(borrow)]
+    pub(super) usage: Option<Counts<'a>>,
+    #[serde(borrow)]
+    pub(super) last_error: Option<Fault<'a>>,
+    pub(super) required_action: Option<RequiredAction>,
+    // `conversation.chat.failed` in the docs' form is the error itself.
+    #[serde(borrow)]
+    pub(super) code: Word<'a>,
+    #[serde(borrow)]
+    pub(super) msg: Word<'a>,
+}
+
+/// Token counts under both of the names that they go by.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::coze) struct Counts<'a> {
+    #[serde(borrow)]
+    input_count: Word<'a>,
+    #[serde(borrow)]
+    output_count: Word<'a>,
+    #[serde(borrow)]
+    input_tokens: Word<'a>,
+    #[serde(borrow)]
+    output_tokens: Word<'a>,
+}
+
+impl Counts<'_> {
+    /// The counts, unless both are zero: then Coze has not counted.
+    pub(in crate::coze) fn usage(&self) -> Option<Usage> {
+        counted(&self.input_count, &self.output_count)
+            .or_else(|| counted(&self.input_tokens, &self.output_tokens))
+    }
+}
+
+fn counted(input: &Word<'_>, output: &Word<'_>) -> Option<Usage> {
+    let number = |word: &Word<'_>| word.0.parse::<u64>().unwrap_or(0);
+    let usage = Usage { input: number(input), output: number(output) };
+    (usage.total() > 0).then_some(usage)
+}
+
+/// An error with its number, which is a string on some endpoints.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Fault<'a> {
+    #[serde(borrow)]
+    pub(super) code: Word<'a>,
+    #[serde(borrow)]
+    pub(super) msg: Word<'a>,
+}
+
+/// What a local plugin is asked to do; empty in ordinary events.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RequiredAction {
+    submit_tool_outputs: Option<ToolOutputs>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ToolOutputs {
+    tool_calls: Option<Vec<serde::de::IgnoredAny>>,
+}
+
+impl RequiredAction {
+    pub(super) fn has_tool_calls(&self) -> bool {
+        self.submit_tool_outputs
+            .as_ref()
+            .and_then(|outputs| outputs.tool_calls.as_ref())
+            .is_some_and(|calls| !calls.is_empty())
+    }
+}

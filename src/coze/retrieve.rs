@@ -1,0 +1,75 @@
+//! `GET /v3/chat/retrieve` and `POST /v3/chat/cancel` (protocol 3.10, 3.11).
+
+use serde::Deserialize;
+
+use super::Call;
+use super::chat::Counts;
+use crate::turn::Usage;
+
+/// The call that asks what became of a chat.
+#[must_use]
+pub fn retrieve(conversation: &str, chat: &str) -> Call {
+    let query = url::form_urlencoded::Serializer::new(String::new())
+        .append_pair("conversation_id", conversation)
+        .append_pair("chat_id", chat)
+        .finish();
+    Call { method: http::Method::GET, path: format!("/v3/chat/retrieve?{query}"), body: None }
+}
+
+/// The call that ends a chat early. Only the cloud's ends it; the community
+/// server just marks it.
+#[must_use]
+pub fn cancel(conversation: &str, chat: &str) -> Call {
+    let body = serde_json::json!({ "conversation_id": conversation, "chat_id": chat });
+    Call {
+        method: http::Method::POST,
+        path: "/v3/chat/cancel".to_owned(),
+        body: Some(body.to_string().into()),
+    }
+}
+
+/// The usage in the answer to [`retrieve`]; `None` where there is none.
+#[must_use]
+pub fn usage(body: &[u8]) -> Option<Usage> {
+    #[derive(Deserialize)]
+    struct Envelope<'a> {
+        #[serde(borrow)]
+        data: Chat<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Chat<'a> {
+        #[serde(borrow)]
+        usage: Option<Counts<'a>>,
+    }
+    let envelope: Envelope<'_> = serde_json::from_slice(body).ok()?;
+    envelope.data.usage?.usage()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_is_read_from_the_servers_form() {
+        let body = br#"{"data":{"id":"1","status":"completed","usage":{"token_count":633,"output_count":19,"input_count":614}},"code":0,"msg":"","BaseResp":null}"#;
+        assert_eq!(usage(body), Some(Usage { input: 614, output: 19 }));
+    }
+
+    #[test]
+    fn a_chat_without_usage_has_none() {
+        for body in [
+            "",
+            "nonsense",
+            r#"{"code":1}"#,
+            r#"{"data":{"status":"in_progress"}}"#,
+            r#"{"data":{"usage":null}}"#,
+        ] {
+            assert_eq!(usage(body.as_bytes()), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn ids_are_escaped_in_the_query() {
+        assert_eq!(retrieve("1&a=b", "2").path, "/v3/chat/retrieve?conversation_id=1%26a%3Db&chat_id=2");
+    }
+}

@@ -1,0 +1,127 @@
+//! Where the gateway's own Coze tokens come from.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use crate::secret::Secret;
+
+/// How often a token file is looked at, at most.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The longest token file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 64 * 1024;
+
+/// A token, or the file that holds it.
+#[derive(Debug)]
+pub enum Source {
+    /// From the config itself.
+    Fixed(Secret),
+    /// From a file that may change while the gateway runs.
+    File(File),
+}
+
+/// A token file and what was last read from it.
+#[derive(Debug)]
+pub struct File {
+    path: PathBuf,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    token: Secret,
+    stamp: Stamp,
+    looked: Instant,
+}
+
+/// What tells one state of a file from the next.
+type Stamp = (Option<SystemTime>, u64);
+
+/// A token file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be read.
+    #[error("cannot read it: {0}")]
+    Io(#[from] std::io::Error),
+    /// There is nothing in it.
+    #[error("it is empty")]
+    Empty,
+    /// It is no token: too long, or with characters that no header takes.
+    #[error("what it holds is not a token")]
+    NoToken,
+}
+
+impl File {
+    /// Reads a token file for the first time. White space around the token
+    /// is not part of it.
+    ///
+    /// # Errors
+    /// If it cannot be read or holds no token.
+    pub fn open(path: PathBuf) -> Result<Self, Error> {
+        let (token, stamp) = read(&path)?;
+        let looked = Instant::now();
+        Ok(Self { path, seen: Mutex::new(Seen { token, stamp, looked }) })
+    }
+
+    fn current(&self, force: bool) -> Secret {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if force || now.duration_since(seen.looked) >= LOOK_EVERY {
+            seen.looked = now;
+            // A read of a small file, at most once a second: not worth a
+            // thread's hand-over.
+            let changed = std::fs::metadata(&self.path).is_ok_and(|meta| stamp(&meta) != seen.stamp);
+            if force || changed {
+                match read(&self.path) {
+                    Ok((token, stamp)) => (seen.token, seen.stamp) = (token, stamp),
+                    Err(error) => {
+                        tracing::warn!(path = %self.path.display(), %error, "a token file cannot be read again; the old token stays");
+                    }
+                }
+            }
+        }
+        seen.token.clone()
+    }
+}
+
+impl Source {
+    /// The token to use now; a file that has changed is read again.
+    pub fn current(&self) -> Secret {
+        match self {
+            Self::Fixed(token) => token.clone(),
+            Self::File(file) => file.current(false),
+        }
+    }
+
+    /// Coze has refused a token: another one to try, if the file holds one
+    /// by now.
+    pub fn after_refusal(&self, refused: &Secret) -> Option<Secret> {
+        match self {
+            Self::Fixed(_) => None,
+            Self::File(file) => Some(file.current(true)).filter(|token| token != refused),
+        }
+    }
+}
+
+fn read(path: &std::path::Path) -> Result<(Secret, Stamp), Error> {
+    let meta = std::fs::metadata(path)?;
+    if meta.len() > MAX_FILE_BYTES {
+        return Err(Error::NoToken);
+    }
+    let text = std::fs::read_to_string(path)?;
+    let token = text.trim();
+    if token.is_empty() {
+        return Err(Error::Empty);
+    }
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Error::NoToken);
+    }
+    Ok((Secret::new(token), stamp(&meta)))
+}
+
+fn stamp(meta: &std::fs::Metadata) -> Stamp {
+    (meta.modified().ok(), meta.len())
+}

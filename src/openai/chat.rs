@@ -1,0 +1,3 @@
+//! `/v1/chat/completions`.
+
+pub mod request;

@@ -1,0 +1,22 @@
+//! The neutral words of one turn: what is asked, what is told while a bot
+//! answers, what the whole answer is, and what went wrong.
+//!
+//! In comes nothing, out goes nothing: these are values and pure functions,
+//! without async, clock or I/O. The dialects (`coze`, `openai`) both speak
+//! them and never each other.
+
+mod ask;
+mod event;
+mod failure;
+mod reply;
+mod rules;
+mod stop;
+mod text;
+
+pub use ask::{Ask, Image, Message, Role};
+pub use event::{Event, Finish, Usage};
+pub use failure::{Failure, Kind};
+pub use reply::Reply;
+pub use rules::{Prompt, Reasoning, SystemRejected, SystemRule, ThinkTags};
+pub use stop::{Cut, StopWords, StopWordsError};
+pub use text::Text;

@@ -1,0 +1,53 @@
+//! What a client wants of a bot, in no dialect.
+
+use super::StopWords;
+
+/// One request to a bot: the transcript and the wishes that the gateway
+/// itself fulfils.
+#[derive(Clone, Debug, Default)]
+pub struct Ask {
+    /// The leading system texts, joined by a blank line; what becomes of it
+    /// is the model's [`super::SystemRule`].
+    pub system: Option<String>,
+    /// The messages in order, none of them empty, the last one the user's.
+    pub messages: Vec<Message>,
+    /// Who asks, in the client's own words.
+    pub user: Option<String>,
+    /// Where the answer is cut.
+    pub stop: StopWords,
+}
+
+/// Whose words a message holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The user's, and everything that a bot has to be told in the user's
+    /// place: tool results, later system texts.
+    User,
+    /// The bot's own, from an earlier turn.
+    Assistant,
+}
+
+/// One message of a transcript.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Whose words.
+    pub role: Role,
+    /// The text; empty only where there are images.
+    pub text: String,
+    /// Images that go with the text; none in an assistant's message.
+    pub images: Vec<Image>,
+}
+
+/// An image that the bot may look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Where it lies: an absolute `http` or `https` URL.
+    pub url: String,
+}
+
+impl Message {
+    /// A message of text alone.
+    pub fn text(role: Role, text: impl Into<String>) -> Self {
+        Self { role, text: text.into(), images: Vec::new() }
+    }
+}

@@ -1,0 +1,75 @@
+//! What can go wrong in a turn, by kind.
+
+use std::time::Duration;
+
+/// Why a turn failed, in words that both a client and an operator can use.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// What kind of failure; decides status and code.
+    pub kind: Kind,
+    /// For the client: a whole sentence without host names, stack traces or
+    /// secrets.
+    pub message: String,
+    /// For the operator's log alone: the cause in the upstream's words.
+    pub detail: Option<String>,
+    /// Coze's own number for it.
+    pub coze_code: Option<i64>,
+    /// Coze's log id of the failed request.
+    pub log_id: Option<String>,
+    /// Whether the bot may still be running, so that asking again might run
+    /// it twice.
+    pub may_be_running: bool,
+}
+
+/// The kinds of failure that a client can tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The transcript is longer than Coze or its model takes.
+    TooLong,
+    /// Coze refused the request itself.
+    Rejected,
+    /// Coze does not accept the token.
+    Auth,
+    /// The bot does not exist, or is not published to the API.
+    ModelUnavailable,
+    /// Coze's rate limit; the wait that Coze asked for, if it did.
+    RateLimited(Option<Duration>),
+    /// Coze's quota or balance is used up.
+    Quota,
+    /// The Coze conversation has a chat running.
+    Busy,
+    /// This Coze does not have the route.
+    Unsupported,
+    /// The bot wants a local plugin to be run.
+    RequiresAction,
+    /// Coze failed, or what it sent makes no sense.
+    Broken,
+    /// Coze cannot be reached.
+    Unreachable,
+    /// Coze was silent for too long.
+    Timeout,
+    /// The gateway is stopping.
+    Draining,
+}
+
+impl Failure {
+    /// A failure of `kind` with the sentence that a client reads.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            detail: None,
+            coze_code: None,
+            log_id: None,
+            may_be_running: false,
+        }
+    }
+
+    /// Adds what only the operator may read.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+}
