@@ -40,3 +40,26 @@ pub struct Server {
     /// Mode `none` is wanted on purpose, for everybody who can connect.
     pub allow_anonymous: bool,
 }
+
+/// Why a caller does not get a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResolveError {
+    /// There is none of that name.
+    #[error("there is no such model")]
+    NotFound,
+    /// The caller's key is not good for it.
+    #[error("the key may not use this model")]
+    NotAllowed,
+}
+
+impl Snapshot {
+    /// The model that a caller means by a name.
+    ///
+    /// # Errors
+    /// If there is none, or the caller may not use it.
+    pub fn resolve(&self, caller: &crate::access::Caller, name: &str) -> Result<Arc<crate::catalog::Model>, ResolveError> {
+        let model = self.catalog.find(name).ok_or(ResolveError::NotFound)?;
+        if !caller.may_use(&model.name) { return Err(ResolveError::NotAllowed); }
+        Ok(Arc::clone(model))
+    }
+}

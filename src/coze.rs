@@ -15,8 +15,6 @@ pub mod token;
 
 use std::sync::Arc;
 
-use crate::secret::Secret;
-
 /// Which family a deployment belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -44,17 +42,8 @@ pub struct Target {
     pub deployment: Arc<Deployment>,
     /// Its id: decimal digits.
     pub bot_id: String,
-    /// What it is called with.
-    pub token: Credential,
-}
-
-/// Where the token of a call comes from.
-#[derive(Clone, Debug)]
-pub enum Credential {
-    /// The gateway's own: from the config or a file.
-    Own(Arc<token::Source>),
-    /// The caller's: it sent its Coze token as its key.
-    Caller(Secret),
+    /// The gateway's own token for it; `None` where callers bring theirs.
+    pub token: Option<Arc<token::Source>>,
 }
 
 /// A request to Coze as a value.

@@ -15,6 +15,8 @@ pub mod access;
 pub mod catalog;
 pub mod config;
 pub mod coze;
+pub mod http;
 pub mod openai;
+pub mod relay;
 pub mod secret;
 pub mod turn;

@@ -20,3 +20,4 @@ pub use reply::Reply;
 pub use rules::{Prompt, Reasoning, SystemRejected, SystemRule, ThinkTags};
 pub use stop::{Cut, StopWords, StopWordsError};
 pub use text::Text;
+pub(crate) use text::escape_into;

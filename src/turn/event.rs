@@ -7,7 +7,9 @@ use super::Text;
 /// One step of an answer, borrowed from the bytes that brought it.
 #[derive(Clone, Debug)]
 pub enum Event<'a> {
-    /// Coze has accepted the chat. Comes once, before everything else, if
+    /// The id under which Coze logs the request. Comes first, if Coze says.
+    Logged(Cow<'a, str>),
+    /// Coze has accepted the chat. Comes once, before all that the bot says, if
     /// Coze names the chat at all.
     Started {
         /// Coze's id of the conversation.

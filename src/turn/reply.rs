@@ -6,6 +6,8 @@ use super::{Event, Finish, Text, Usage};
 /// that both forms agree.
 #[derive(Clone, Debug, Default)]
 pub struct Reply {
+    /// Coze's id of the request in its logs.
+    pub log_id: Option<String>,
     /// Coze's ids of conversation and chat.
     pub conversation: Option<String>,
     /// See `conversation`.
@@ -26,6 +28,7 @@ impl Reply {
     /// Takes the next event in.
     pub fn push(&mut self, event: Event<'_>) {
         match event {
+            Event::Logged(id) => self.log_id = Some(id.into_owned()),
             Event::Started { conversation, chat } => {
                 self.conversation = Some(conversation.into_owned());
                 self.chat = Some(chat.into_owned());

@@ -1,0 +1,119 @@
+//! The HTTP side: from a connection to a handler, from a turn to a body.
+//!
+//! Every request passes the same steps in [`Service::respond`]; what differs
+//! stands in `routes`. Only this module knows axum.
+
+mod body;
+mod cors;
+mod heartbeat;
+mod journal;
+pub mod listener;
+mod path;
+mod request_id;
+mod respond;
+mod routes;
+mod stream;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderValue, Method};
+use tower::ServiceExt as _;
+
+use crate::access::Mode;
+use crate::config::Snapshot;
+use crate::relay::Relay;
+use journal::Journal;
+
+/// What all requests share.
+#[derive(Debug)]
+pub struct App {
+    snapshot: ArcSwap<Snapshot>,
+    relay: Relay,
+    /// When the gateway started, in seconds since 1970.
+    created: u64,
+}
+
+impl App {
+    /// A gateway with this config.
+    #[must_use]
+    pub fn new(snapshot: Snapshot, relay: Relay) -> Self {
+        Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            relay,
+            created: respond::unix_seconds(),
+        }
+    }
+
+    /// The config as it stands now.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+}
+
+/// What a handler is given beside the request.
+#[derive(Clone, Debug)]
+struct Context {
+    app: Arc<App>,
+    /// The config for as long as this request lasts.
+    snapshot: Arc<Snapshot>,
+    journal: Arc<Journal>,
+}
+
+/// Answers requests.
+#[derive(Clone, Debug)]
+pub struct Service {
+    app: Arc<App>,
+    router: axum::Router,
+}
+
+impl Service {
+    /// A service over the shared state.
+    #[must_use]
+    pub fn new(app: Arc<App>) -> Self {
+        Self {
+            app,
+            router: routes::router(),
+        }
+    }
+
+    /// Answers one request. Never fails: what goes wrong is an answer too.
+    pub async fn respond(self, mut request: Request) -> Response {
+        let snapshot = self.app.snapshot();
+        let request_id = request_id::of(request.headers());
+        let journal = Journal::open(&request, &request_id);
+        let open = snapshot.keys.mode() == Mode::Open;
+        let cors = cors::Rules::new(&snapshot.server, open);
+        let grant = cors.judge(request.headers(), request.uri());
+
+        let mut response = match &grant {
+            Err(refusal) => refusal.clone().into_response(),
+            Ok(_) if request.method() == Method::OPTIONS => cors::preflight(request.headers()),
+            Ok(_) => {
+                path::normalize(request.uri_mut());
+                request.extensions_mut().insert(Context {
+                    app: Arc::clone(&self.app),
+                    snapshot: Arc::clone(&snapshot),
+                    journal: Arc::clone(&journal),
+                });
+                match self.router.oneshot(request).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                }
+            }
+        };
+        let headers = response.headers_mut();
+        if let Ok(grant) = grant {
+            grant.apply(headers);
+        }
+        if let Ok(value) = HeaderValue::from_str(&request_id) {
+            headers.insert("x-request-id", value);
+        }
+        journal.answered(response.status(), respond::error_code(&response));
+        response.map(|body| Body::new(journal::Watched::new(body, journal)))
+    }
+}

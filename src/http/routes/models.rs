@@ -1,0 +1,39 @@
+//! `GET /v1/models` and `GET /v1/models/{id}`.
+
+use axum::Extension;
+use axum::extract::Path;
+use http::HeaderMap;
+
+use super::Answer;
+use crate::http::Context;
+use crate::http::respond::{json, not_found, refused};
+use crate::openai::models::{Entry, list as list_body};
+
+/// The models that the caller may use, by every name that can be listed.
+pub(super) async fn list(Extension(context): Extension<Context>, headers: HeaderMap) -> Answer {
+    let caller = context.snapshot.keys.authenticate(&headers).map_err(refused)?;
+    context.journal.note(|facts| facts.key = Some(caller.name()));
+    let entries: Vec<Entry> = context
+        .snapshot
+        .catalog
+        .names()
+        .filter(|(_, model)| caller.may_use(&model.name))
+        .map(|(name, model)| Entry::new(name, context.app.created, model.description.as_deref()))
+        .collect();
+    Ok(json(list_body(&entries)))
+}
+
+/// One of them. What the caller may not use looks as if it did not exist.
+pub(super) async fn one(
+    Extension(context): Extension<Context>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    let caller = context.snapshot.keys.authenticate(&headers).map_err(refused)?;
+    context.journal.note(|facts| facts.key = Some(caller.name()));
+    let model = context
+        .snapshot
+        .resolve(&caller, &id)
+        .map_err(|_| not_found(&id).with_param(Some("model".to_owned())))?;
+    Ok(json(Entry::new(&id, context.app.created, model.description.as_deref()).body()))
+}

@@ -1,0 +1,230 @@
+//! A turn as a response body: events in, chunks out.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::Frame;
+
+use super::heartbeat::{Beat, Heartbeat};
+use super::journal::Journal;
+use crate::openai::chat::{Encoder, comment, error_event};
+use crate::openai::ApiError;
+use crate::relay::Turn;
+use crate::turn::{Event, Failure};
+
+/// A write is not held back for more once it has this many bytes.
+const FULL_WRITE: usize = 16 * 1024;
+
+/// The body of a streamed answer. Polled in the client's own task: no other
+/// task and no queue stands between Coze's bytes and the client's.
+#[derive(Debug)]
+pub(super) struct ChatBody {
+    state: State,
+    turn: Turn,
+    encoder: Encoder,
+    heartbeat: Heartbeat,
+    out: Vec<u8>,
+    journal: Arc<Journal>,
+    caller_owns_token: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Nothing has been written: a failure is an HTTP error.
+    Silent,
+    /// The head has gone, but no word of the answer.
+    Waiting,
+    /// Words have been written; what comes next goes with the next write.
+    Speaking,
+    /// The last write has waited once for more to come with it.
+    Yielded,
+    /// The end is written.
+    Ended,
+}
+
+impl ChatBody {
+    pub(super) fn new(
+        turn: Turn,
+        encoder: Encoder,
+        keepalive: Duration,
+        journal: Arc<Journal>,
+        caller_owns_token: bool,
+    ) -> Self {
+        Self {
+            state: State::Silent,
+            turn,
+            encoder,
+            heartbeat: Heartbeat::new(keepalive),
+            out: Vec::new(),
+            journal,
+            caller_owns_token,
+        }
+    }
+
+    /// Waits until there is something to write: the answer's first words,
+    /// its end, or, after one keepalive of silence, a sign of life.
+    ///
+    /// # Errors
+    /// If the turn fails before that: it can still be an HTTP error.
+    pub(super) async fn begin(&mut self) -> Result<(), ApiError> {
+        std::future::poll_fn(|cx| self.poll_begin(cx)).await
+    }
+
+    fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ApiError>> {
+        loop {
+            match self.poll_turn(cx) {
+                Poll::Ready(Some(Ok(()))) if self.encoder.has_begun() => {
+                    self.first_words();
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Some(Ok(()))) => {}
+                Poll::Ready(Some(Err(failure))) => {
+                    self.state = State::Ended;
+                    return Poll::Ready(Err(self.failed(&failure)));
+                }
+                Poll::Ready(None) => {
+                    self.first_words();
+                    self.finish();
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Pending => {
+                    return match self.heartbeat.poll(cx) {
+                        Poll::Ready(beat) => {
+                            self.state = State::Waiting;
+                            self.beat(beat);
+                            Poll::Ready(Ok(()))
+                        }
+                        Poll::Pending => Poll::Pending,
+                    };
+                }
+            }
+        }
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<(), Failure>>> {
+        let Self { turn, encoder, out, .. } = self;
+        turn.poll_events(cx, &mut |index, event: Event<'_>| encoder.push(index, event, out))
+    }
+
+    fn first_words(&mut self) {
+        self.state = State::Speaking;
+        self.journal.first_content();
+    }
+
+    fn finish(&mut self) {
+        self.encoder.finish(&mut self.out);
+        self.state = State::Ended;
+    }
+
+    fn beat(&mut self, beat: Beat) {
+        match beat {
+            Beat::Comment => comment(&mut self.out),
+            Beat::Chunk => self.encoder.idle(&mut self.out),
+        }
+    }
+
+    /// Notes a failure, and says what the client is told.
+    fn failed(&self, failure: &Failure) -> ApiError {
+        let error = ApiError::from_failure(failure, self.caller_owns_token);
+        self.journal.failed(failure, &error.code);
+        error
+    }
+
+    /// Hands over what is to be written.
+    fn write(&mut self) -> Poll<Option<Result<Frame<Bytes>, std::convert::Infallible>>> {
+        if self.state == State::Yielded {
+            self.state = State::Speaking;
+        }
+        self.heartbeat.chunk_written();
+        Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.out).into()))))
+    }
+}
+
+impl http_body::Body for ChatBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = &mut *self;
+        // What `begin` left, and an end that is only still to be written.
+        if !this.out.is_empty() && !matches!(this.state, State::Yielded) {
+            let beat_only = this.state == State::Waiting;
+            let out = std::mem::take(&mut this.out);
+            if !beat_only {
+                this.heartbeat.chunk_written();
+            }
+            return Poll::Ready(Some(Ok(Frame::data(out.into()))));
+        }
+        if this.state == State::Ended {
+            return Poll::Ready(None);
+        }
+        loop {
+            match this.poll_turn(cx) {
+                Poll::Ready(Some(Ok(()))) => {
+                    let has_words = !this.out.is_empty();
+                    if has_words && matches!(this.state, State::Silent | State::Waiting) {
+                        this.first_words();
+                        return this.write();
+                    }
+                    if this.out.len() >= FULL_WRITE {
+                        return this.write();
+                    }
+                }
+                Poll::Ready(Some(Err(failure))) => {
+                    let error = this.failed(&failure);
+                    error_event(&error, &mut this.out);
+                    this.state = State::Ended;
+                    return this.write();
+                }
+                Poll::Ready(None) => {
+                    if matches!(this.state, State::Silent | State::Waiting) {
+                        this.first_words();
+                    }
+                    this.finish();
+                    return this.write();
+                }
+                Poll::Pending if this.out.is_empty() => {
+                    return match this.heartbeat.poll(cx) {
+                        Poll::Ready(beat) => {
+                            this.beat(beat);
+                            Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.out).into()))))
+                        }
+                        Poll::Pending => Poll::Pending,
+                    };
+                }
+                // The connection to Coze hands over one piece at a time:
+                // after one turn of the others, what else has arrived comes
+                // with the same write.
+                Poll::Pending if this.state == State::Speaking => {
+                    this.state = State::Yielded;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Poll::Pending => return this.write(),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.state == State::Ended && self.out.is_empty()
+    }
+}
+
+impl Drop for ChatBody {
+    fn drop(&mut self) {
+        let Self { encoder, journal, .. } = self;
+        journal.note(|facts| {
+            if let Some(ids) = encoder.ids() {
+                (facts.conversation, facts.chat) = (ids.conversation.clone(), ids.chat.clone());
+                facts.log_id = facts.log_id.take().or_else(|| ids.log_id.clone());
+            }
+            facts.usage = encoder.usage();
+        });
+    }
+}

@@ -1,0 +1,338 @@
+//! One chat at Coze, from the call to its last event.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::Body as _;
+use tokio_util::task::TaskTracker;
+
+use super::Order;
+use super::shaping::Shaping;
+use super::silence::Silence;
+use crate::coze::chat::Reader;
+use crate::coze::client::{Opened, broke_off};
+use crate::coze::{Kind as DeploymentKind, Target, retrieve, sse};
+use crate::secret::Secret;
+use crate::turn::{Event, Failure, Finish, Kind, Usage};
+
+/// How long the end of the stream may lag behind the end of the chat.
+const END_GRACE: Duration = Duration::from_secs(2);
+
+/// How long usage may be asked for.
+const USAGE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a finished stream is read on, so that its connection can serve
+/// another call.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// One chat while it runs.
+///
+/// ```text
+///  Opening ──▶ Streaming ──▶ (Counting) ──▶ Over
+///     │            │
+///     └────────────┴── failure, stop string, drop ──▶ Over
+/// ```
+pub(super) struct Run {
+    phase: Phase,
+    decoder: sse::Decoder,
+    reader: Reader,
+    shaping: Shaping,
+    silence: Silence,
+    account: Account,
+    wants_usage: bool,
+    target: Target,
+    caller_token: Option<Secret>,
+    tracker: TaskTracker,
+}
+
+enum Phase {
+    /// The head of the answer has not come.
+    Opening(Boxed<Result<Opened, Failure>>),
+    /// Events come.
+    Streaming(reqwest::Body),
+    /// The answer is whole; only what it cost is still asked for.
+    Counting(Boxed<Option<Usage>>),
+    /// Nothing more comes.
+    Over,
+}
+
+/// What the gateway itself has to remember of the events.
+#[derive(Debug, Default)]
+struct Account {
+    log_id: Option<String>,
+    /// Conversation and chat.
+    ids: Option<(String, String)>,
+    counted: bool,
+}
+
+impl std::fmt::Debug for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let phase = match self.phase {
+            Phase::Opening(_) => "opening",
+            Phase::Streaming(_) => "streaming",
+            Phase::Counting(_) => "counting",
+            Phase::Over => "over",
+        };
+        f.debug_struct("Run")
+            .field("phase", &phase)
+            .field("account", &self.account)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Run {
+    pub(super) fn start(order: &Order, tracker: TaskTracker) -> Self {
+        Self {
+            phase: Phase::Opening(open(order)),
+            decoder: sse::Decoder::default(),
+            reader: Reader::default(),
+            shaping: Shaping::new(&order.stop, order.think_tags),
+            silence: Silence::new(order.upstream_timeout),
+            account: Account::default(),
+            wants_usage: order.wants_usage,
+            target: order.target.clone(),
+            caller_token: order.caller_token.clone(),
+            tracker,
+        }
+    }
+
+    /// See [`super::Turn::poll_events`].
+    pub(super) fn poll_events(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut dyn FnMut(Event<'_>),
+    ) -> Poll<Option<Result<(), Failure>>> {
+        let step = match &mut self.phase {
+            Phase::Over => return Poll::Ready(None),
+            Phase::Opening(opening) => match opening.as_mut().poll(cx) {
+                Poll::Ready(Ok(opened)) => {
+                    self.silence.broken();
+                    if let Some(id) = &opened.log_id {
+                        self.account.log_id = Some(id.clone());
+                        sink(Event::Logged(id.into()));
+                    }
+                    self.phase = Phase::Streaming(opened.into_body());
+                    Ok(())
+                }
+                Poll::Ready(Err(failure)) => Err(failure),
+                Poll::Pending => ready!(self.poll_silence(cx)),
+            },
+            Phase::Streaming(body) => match Pin::new(body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.silence.broken();
+                    match frame.into_data() {
+                        Ok(bytes) => self.take(&bytes, cx, sink),
+                        // Trailers: Coze sends none, and none would matter.
+                        Err(_) => Ok(()),
+                    }
+                }
+                Poll::Ready(None) => self.stream_ended(sink),
+                // The chat had ended before the connection did.
+                Poll::Ready(Some(Err(_))) if self.reader.has_ended() => self.stream_ended(sink),
+                Poll::Ready(Some(Err(error))) => Err(broke_off(&error)),
+                Poll::Pending if self.reader.has_ended() => {
+                    ready!(self.silence.poll(cx));
+                    self.stream_ended(sink)
+                }
+                Poll::Pending => ready!(self.poll_silence(cx)),
+            },
+            Phase::Counting(counting) => {
+                if let Some(usage) = ready!(counting.as_mut().poll(cx)) {
+                    sink(Event::Usage(usage));
+                }
+                self.finish(Finish::Completed, sink);
+                Ok(())
+            }
+        };
+        Poll::Ready(Some(step.map_err(|failure| self.failed(failure))))
+    }
+
+    /// Takes bytes of the stream.
+    fn take(&mut self, bytes: &Bytes, cx: &mut Context<'_>, sink: &mut dyn FnMut(Event<'_>)) -> Result<(), Failure> {
+        let mut result = Ok(());
+        let Self { decoder, reader, shaping, account, .. } = self;
+        let decoded = decoder.push(bytes, |event| {
+            if result.is_ok() && !reader.is_over() && !shaping.stopped() {
+                result = reader.read(event, &mut |event| account.pass(event, shaping, sink));
+            }
+        });
+        if self.shaping.stopped() {
+            self.abandon();
+            self.finish(Finish::StopWord, sink);
+            return Ok(());
+        }
+        result?;
+        decoded.map_err(|error| Failure::new(Kind::Broken, "Coze sent an event that is too large.").with_detail(error.to_string()))?;
+        if self.reader.is_over() {
+            self.drain(cx);
+            self.answered(sink);
+        } else if self.reader.has_ended() {
+            self.silence.tighten(END_GRACE);
+        }
+        Ok(())
+    }
+
+    /// The stream is over, properly or after a grace.
+    fn stream_ended(&mut self, sink: &mut dyn FnMut(Event<'_>)) -> Result<(), Failure> {
+        let mut result = Ok(());
+        let Self { decoder, reader, shaping, account, .. } = self;
+        decoder.finish(|event| {
+            if !reader.is_over() {
+                result = reader.read(event, &mut |event| account.pass(event, shaping, sink));
+            }
+        });
+        result?;
+        self.reader.end(&mut |event| self.account.pass(event, &mut self.shaping, sink))?;
+        if self.shaping.stopped() {
+            self.finish(Finish::StopWord, sink);
+        } else {
+            self.answered(sink);
+        }
+        Ok(())
+    }
+
+    /// The answer is whole: ends the run, or asks what it cost first.
+    fn answered(&mut self, sink: &mut dyn FnMut(Event<'_>)) {
+        match &self.account.ids {
+            Some((conversation, chat)) if self.wants_usage && !self.account.counted => {
+                let call = retrieve::retrieve(conversation, chat);
+                let target = self.target.clone();
+                let token = self.token();
+                self.phase = Phase::Counting(Box::pin(async move {
+                    let token = token?;
+                    let asked = target.deployment.client.fetch(&call, &token);
+                    let body = tokio::time::timeout(USAGE_TIMEOUT, asked).await.ok()?.ok()?;
+                    retrieve::usage(&body)
+                }));
+            }
+            _ => self.finish(Finish::Completed, sink),
+        }
+    }
+
+    fn finish(&mut self, finish: Finish, sink: &mut dyn FnMut(Event<'_>)) {
+        self.phase = Phase::Over;
+        self.shaping.push(Event::Finished(finish), sink);
+    }
+
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.silence.poll(cx).map(|()| {
+            let mut failure = Failure::new(Kind::Timeout, "Coze was silent for too long.");
+            failure.may_be_running = true;
+            Err(failure)
+        })
+    }
+
+    /// Ends a run that failed.
+    fn failed(&mut self, mut failure: Failure) -> Failure {
+        if failure.may_be_running {
+            self.abandon();
+        }
+        self.phase = Phase::Over;
+        failure.log_id = failure.log_id.or_else(|| self.account.log_id.clone());
+        failure
+    }
+
+    /// Reads the rest of a stream that has said all: a connection is only
+    /// used again once its last answer has been read to the end.
+    fn drain(&mut self, cx: &mut Context<'_>) {
+        let Phase::Streaming(mut body) = std::mem::replace(&mut self.phase, Phase::Over) else {
+            return;
+        };
+        if poll_rest(&mut body, cx).is_pending() {
+            self.tracker.spawn(async move {
+                let rest = std::future::poll_fn(move |cx| poll_rest(&mut body, cx));
+                let _ = tokio::time::timeout(DRAIN_TIMEOUT, rest).await;
+            });
+        }
+    }
+
+    /// Nobody waits for this chat any more. The connection closes with the
+    /// phase; a chat of the cloud is cancelled too. (The community server's
+    /// cancel only relabels its record: protocol 3.10.)
+    fn abandon(&mut self) {
+        let unfinished = matches!(self.phase, Phase::Opening(_) | Phase::Streaming(_));
+        self.phase = Phase::Over;
+        if !unfinished || self.reader.has_ended() || self.target.deployment.kind != DeploymentKind::Cloud {
+            return;
+        }
+        let (Some((conversation, chat)), Some(token)) = (&self.account.ids, self.token()) else {
+            return;
+        };
+        if tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        let call = retrieve::cancel(conversation, chat);
+        let target = self.target.clone();
+        self.tracker.spawn(async move {
+            if let Err(failure) = target.deployment.client.fetch(&call, &token).await {
+                tracing::debug!(%failure, "a chat that nobody waits for could not be cancelled");
+            }
+        });
+    }
+
+    fn token(&self) -> Option<Secret> {
+        match &self.caller_token {
+            Some(token) => Some(token.clone()),
+            None => self.target.token.as_ref().map(|source| source.current()),
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.abandon();
+    }
+}
+
+impl Account {
+    /// Takes note of an event and passes it on. The end is not passed on:
+    /// the run itself decides when that has come.
+    fn pass(&mut self, event: Event<'_>, shaping: &mut Shaping, sink: &mut dyn FnMut(Event<'_>)) {
+        match &event {
+            Event::Started { conversation, chat } => {
+                self.ids = Some((conversation.to_string(), chat.to_string()));
+            }
+            Event::Usage(_) => self.counted = true,
+            Event::Finished(_) => return,
+            _ => {}
+        }
+        shaping.push(event, sink);
+    }
+}
+
+/// Reads a body to its end and throws it away.
+fn poll_rest(body: &mut reqwest::Body, cx: &mut Context<'_>) -> Poll<()> {
+    while let Some(Ok(_)) = ready!(Pin::new(&mut *body).poll_frame(cx)) {}
+    Poll::Ready(())
+}
+
+/// Opens the stream; once more with another token, if Coze refuses the one
+/// from a file and the file has a new one: nothing has run then.
+fn open(order: &Order) -> Boxed<Result<Opened, Failure>> {
+    let target = order.target.clone();
+    let call = order.call.clone();
+    let caller_token = order.caller_token.clone();
+    Box::pin(async move {
+        let client = &target.deployment.client;
+        let source = match (&caller_token, &target.token) {
+            (Some(token), _) => return client.open(&call, token).await,
+            (None, Some(source)) => source,
+            (None, None) => {
+                return Err(Failure::new(Kind::Auth, "There is no Coze token for this model."));
+            }
+        };
+        let token = source.current();
+        match client.open(&call, &token).await {
+            Err(failure) if failure.kind == Kind::Auth => match source.after_refusal(&token) {
+                Some(renewed) => client.open(&call, &renewed).await,
+                None => Err(failure),
+            },
+            result => result,
+        }
+    })
+}
