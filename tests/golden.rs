@@ -1,7 +1,267 @@
-//! Every transcript of `/v3/chat`, read in one piece, byte by byte and cut
-//! anywhere: the same events, the expected text, valid chunks and completion.
+//! Every transcript of `/v3/chat`: read in one piece, byte by byte and cut
+//! anywhere it says the same; what it says is what `expected.jsonl` demands;
+//! and it is encoded as valid chunks and a valid completion.
+
+#![expect(clippy::as_conversions, reason = "tests")]
 
 mod support;
 
-#[path = "golden/transcripts.rs"]
-mod transcripts;
+use std::fmt::Write as _;
+
+use cozeway::coze::{chat::Reader, sse};
+use cozeway::openai::ApiError;
+use cozeway::openai::chat::{Encoder, Head, body, error_event};
+use cozeway::turn::{Event, Failure, Finish, Kind, Reasoning, Reply};
+use proptest::prelude::*;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use support::{golden, schema};
+
+/// What reading a transcript came to.
+struct Read {
+    events: String,
+    reply: Reply,
+    stream: Vec<u8>,
+    failure: Option<Failure>,
+}
+
+fn head() -> Head {
+    Head { id: "chatcmpl-1".into(), created: 1_700_000_000, model: "support".into() }
+}
+
+/// Reads chunks as the relay does.
+fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Read {
+    let mut decoder = sse::Decoder::default();
+    let mut reader = Reader::default();
+    let mut events = String::new();
+    let mut reply = Reply::default();
+    let mut stream = Vec::new();
+    let mut encoder = Encoder::new(&head(), 1, true, Reasoning::Field);
+    let mut result = Ok(());
+    let mut sink = |event: Event<'_>| {
+        describe(&event, &mut events);
+        encoder.push(0, event.clone(), &mut stream);
+        reply.push(event);
+    };
+    let mut take = |event: sse::Event<'_>| {
+        if result.is_ok() && !reader.is_over() {
+            result = reader.read(event, &mut sink);
+        }
+    };
+    for chunk in chunks {
+        decoder.push(chunk, &mut take).expect("no event is too long");
+    }
+    decoder.finish(&mut take);
+    let result = result.and_then(|()| reader.end(&mut sink));
+    match &result {
+        Ok(()) => encoder.finish(&mut stream),
+        Err(failure) => error_event(&ApiError::from_failure(failure, false), &mut stream),
+    }
+    Read { events, reply, stream, failure: result.err() }
+}
+
+fn describe(event: &Event<'_>, out: &mut String) {
+    match event {
+        Event::Logged(id) => writeln!(out, "logged {id}"),
+        Event::Started { conversation, chat } => writeln!(out, "started {conversation} {chat}"),
+        Event::Text(text) => writeln!(out, "text {:?}", text.decode()),
+        Event::Thinking(text) => writeln!(out, "thinking {:?}", text.decode()),
+        Event::Suggestion(text) => writeln!(out, "suggestion {text:?}"),
+        Event::Usage(usage) => writeln!(out, "usage {} + {}", usage.input, usage.output),
+        Event::Finished(finish) => writeln!(out, "finished {finish:?}"),
+    }
+    .expect("a string takes everything");
+}
+
+/// The text that a client shall see. Where there are cards the contract goes
+/// beyond the reader's rules: a card counts as an answer, so these are listed
+/// by hand.
+fn expected_text(case: &Value) -> String {
+    let card = case["cards"][0].as_str().unwrap_or_default();
+    match case["file"].as_str().unwrap() {
+        "chat_interrupt_card.server.sse" => "你想看哪个城市？\n北京\n杭州".to_owned(),
+        "chat_card.docs.sse" => card.to_owned(),
+        "chat_full.docs.sse" => format!("{card}\n\n以下是今天的体育新闻\n\n你好你好"),
+        _ => {
+            let answers: Vec<&str> =
+                case["answers"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+            answers.join("\n\n")
+        }
+    }
+}
+
+fn expected_failure(case: &Value) -> Option<Kind> {
+    match (case["file"].as_str().unwrap(), case["finish"].as_str().unwrap()) {
+        ("chat_error_event.cloud.sse", _) => Some(Kind::Busy),
+        ("chat_error_not_published.server.sse", _) => Some(Kind::ModelUnavailable),
+        ("chat_error_prestream.server.sse", _) => Some(Kind::Auth),
+        ("chat_requires_action.cloud.sse", _) => Some(Kind::RequiresAction),
+        (_, "completed" | "requires_action") => None,
+        (_, "error" | "truncated" | "empty-stream" | "completed-without-answer") => Some(Kind::Broken),
+        (file, finish) => panic!("{file}: what is {finish}?"),
+    }
+}
+
+#[test]
+fn every_transcript_says_what_is_expected_of_it() {
+    let cases = golden::cases();
+    assert_eq!(cases.len(), 27);
+    for case in &cases {
+        let file = case["file"].as_str().unwrap();
+        let bytes = golden::transcript(file);
+        let read = read([bytes.as_slice()]);
+        assert_eq!(read.failure.as_ref().map(|failure| failure.kind), expected_failure(case), "{file}");
+
+        let text = read.reply.text().decode().into_owned();
+        match &case["answers"][0] {
+            Value::Object(digest) => {
+                assert_eq!(text.len() as u64, digest["utf8_bytes"].as_u64().unwrap(), "{file}");
+                let hash: String = Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
+                assert_eq!(hash, digest["sha256"].as_str().unwrap(), "{file}");
+            }
+            _ => assert_eq!(text, expected_text(case), "{file}"),
+        }
+        assert_eq!(read.reply.thinking().decode(), case["reasoning"].as_str().unwrap(), "{file}");
+        if read.failure.is_none() {
+            assert_eq!(read.reply.conversation.as_deref(), case["conversation_id"].as_str(), "{file}");
+            assert_eq!(read.reply.chat.as_deref(), case["chat_id"].as_str(), "{file}");
+            let follow_ups: Vec<&str> =
+                case["follow_ups"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+            assert_eq!(read.reply.suggestions, follow_ups, "{file}");
+            assert_eq!(read.reply.finish, Some(Finish::Completed), "{file}");
+            let usage = read.reply.usage.map(|u| (u.input, u.output, u.total()));
+            let expected = case["usage"].as_object().map(|u| {
+                let count = |name: &str| u[name].as_u64().unwrap();
+                (count("prompt"), count("completion"), count("total"))
+            });
+            assert_eq!(usage, expected, "{file}");
+        }
+        if let Some(code) = case["error"]["code"].as_i64() {
+            let failure = read.failure.expect("a failure");
+            let message = case["error"]["msg"].as_str().unwrap_or_default();
+            let inner = message.strip_prefix("code=").and_then(|m| m.split(' ').next()?.parse().ok());
+            assert_eq!(failure.coze_code, Some(inner.unwrap_or(code)), "{file}");
+            assert!(!failure.message.contains("stack"), "{file}: {}", failure.message);
+        }
+    }
+}
+
+#[test]
+fn every_transcript_says_the_same_byte_by_byte() {
+    for case in golden::cases() {
+        let file = case["file"].as_str().unwrap();
+        let bytes = golden::transcript(file);
+        assert_same(file, &read([bytes.as_slice()]), &read(bytes.chunks(1)));
+    }
+}
+
+#[test]
+fn every_transcript_says_the_same_cut_anywhere() {
+    for case in golden::cases() {
+        let file = case["file"].as_str().unwrap();
+        let bytes = golden::transcript(file);
+        let whole = read([bytes.as_slice()]);
+        // The large one is cut where it is most likely to hurt.
+        let step = if bytes.len() > 100_000 { 4099 } else { 1 };
+        for at in (0..bytes.len()).step_by(step) {
+            let (head, tail) = bytes.split_at(at);
+            assert_same(file, &whole, &read([head, tail]));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(support::proptest_config(64))]
+    #[test]
+    fn every_transcript_says_the_same_in_random_pieces(
+        which in 0usize..27,
+        sizes in prop::collection::vec(1usize..300, 1..40),
+    ) {
+        let case = &golden::cases()[which];
+        let file = case["file"].as_str().unwrap();
+        let bytes = golden::transcript(file);
+        let mut chunks = Vec::new();
+        let mut rest = bytes.as_slice();
+        for size in sizes.iter().cycle() {
+            if rest.is_empty() {
+                break;
+            }
+            let (head, tail) = rest.split_at((*size).min(rest.len()));
+            chunks.push(head);
+            rest = tail;
+        }
+        assert_same(file, &read([bytes.as_slice()]), &read(chunks));
+    }
+}
+
+#[track_caller]
+fn assert_same(file: &str, one: &Read, other: &Read) {
+    assert_eq!(one.events, other.events, "{file}");
+    assert_eq!(one.stream, other.stream, "{file}");
+    assert_eq!(
+        one.failure.as_ref().map(|f| (f.kind, &f.message)),
+        other.failure.as_ref().map(|f| (f.kind, &f.message)),
+        "{file}"
+    );
+}
+
+#[test]
+fn every_transcript_is_encoded_as_valid_chunks_and_completions() {
+    let chunks = schema::validator("chat_completion_chunk");
+    let completions = schema::validator("chat_completion");
+    let errors = schema::validator("error");
+    for case in golden::cases() {
+        let file = case["file"].as_str().unwrap();
+        let read = read([golden::transcript(file).as_slice()]);
+        let stream = String::from_utf8(read.stream).expect("UTF-8");
+        let mut content = String::new();
+        let mut done = false;
+        for event in stream.split_terminator("\n\n") {
+            let data = event.strip_prefix("data: ").expect("nothing but data");
+            assert!(!done, "{file}: something follows [DONE]");
+            if data == "[DONE]" {
+                done = true;
+                continue;
+            }
+            let value: Value = serde_json::from_str(data).expect("JSON");
+            if value.get("error").is_some() {
+                schema::assert_valid(&errors, &value, file);
+                continue;
+            }
+            schema::assert_valid(&chunks, &value, file);
+            content.push_str(value["choices"][0]["delta"]["content"].as_str().unwrap_or_default());
+        }
+        assert_eq!(done, read.failure.is_none(), "{file}");
+        assert_eq!(content, read.reply.text().decode(), "{file}: the chunks fold to the whole");
+        if read.failure.is_none() {
+            let whole: Value =
+                serde_json::from_slice(&body(&head(), std::slice::from_ref(&read.reply), Reasoning::Field)).expect("JSON");
+            schema::assert_valid(&completions, &whole, file);
+            assert_eq!(whole["choices"][0]["message"]["content"], content.as_str(), "{file}");
+        }
+    }
+}
+
+#[test]
+fn every_transcript_keeps_its_snapshot() {
+    insta::with_settings!({ snapshot_path => "golden/bot", prepend_module_to_snapshot => false, omit_expression => true }, {
+        for case in golden::cases() {
+            let file = case["file"].as_str().unwrap();
+            if file == "chat_unicode_big.server.sse" {
+                continue;
+            }
+            let name = file.trim_end_matches(".sse");
+            let read = read([golden::transcript(file).as_slice()]);
+            let mut events = read.events;
+            if let Some(failure) = &read.failure {
+                writeln!(events, "failed {:?}: {failure}", failure.kind).unwrap();
+            }
+            insta::assert_snapshot!(format!("{name}.events"), events);
+            insta::assert_snapshot!(format!("{name}.chat-stream"), String::from_utf8(read.stream).unwrap());
+            if read.failure.is_none() {
+                let whole = body(&head(), std::slice::from_ref(&read.reply), Reasoning::Field);
+                insta::assert_snapshot!(format!("{name}.chat-whole"), String::from_utf8(whole).unwrap());
+            }
+        }
+    });
+}

@@ -1,0 +1,66 @@
+//! `cozeway serve`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Snapshot;
+use crate::http::{App, Service, listener};
+use crate::relay::Relay;
+
+/// How long work that outlives its request (ending a chat at Coze) may take
+/// when the gateway stops.
+const LAST_WORK: Duration = Duration::from_secs(5);
+
+/// Runs the gateway until it is told to stop. `ready` is called with the
+/// address once connections are accepted.
+///
+/// # Errors
+/// If the address cannot be listened on.
+pub async fn run(snapshot: Snapshot, ready: impl FnOnce(std::net::SocketAddr)) -> anyhow::Result<()> {
+    let stop = stop_signal()?;
+    let listen = snapshot.server.listen;
+    let grace = snapshot.server.shutdown_grace;
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let address = listener.local_addr().context("the listener has no address")?;
+
+    let tracker = TaskTracker::new();
+    let app = Arc::new(App::new(snapshot, Relay::new(tracker.clone())));
+    ready(address);
+    if listener::serve(listener, Service::new(app), stop, grace).await {
+        tracing::info!("every request in flight was answered");
+    } else {
+        tracing::warn!("requests were still in flight at the end of the grace");
+    }
+    tracker.close();
+    let _ = tokio::time::timeout(LAST_WORK, tracker.wait()).await;
+    Ok(())
+}
+
+/// Cancelled by the first SIGTERM or SIGINT. A second one ends the process
+/// as it does where nobody listens for it.
+fn stop_signal() -> anyhow::Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM: no new connections, requests in flight may finish"),
+            _ = interrupt.recv() => tracing::info!("SIGINT: no new connections, requests in flight may finish"),
+        }
+        told.cancel();
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::warn!("a second signal: ended at once");
+        std::process::exit(1);
+    });
+    Ok(stop)
+}
