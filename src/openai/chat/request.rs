@@ -1,5 +1,23 @@
 //! The request body: bytes in, a [`Request`] or an error that names the field
 //! out.
+//!
+//! The bytes are read once, in time and memory that grow with them alone;
+//! only a refused body is read again, to say what is wrong with it. What a
+//! bot cannot honour is named, what it cannot take is refused, and what
+//! OpenAI does not name is ignored.
+
+mod body;
+mod calls;
+mod content;
+mod fault;
+mod json;
+mod parameters;
+mod transcript;
+
+#[cfg(test)]
+mod tests;
+
+use body::Body;
 
 use crate::openai::ApiError;
 use crate::turn::Ask;
@@ -28,7 +46,7 @@ impl Request {
     /// # Errors
     /// A 400 with the field at fault in `param`.
     pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        let _ = body;
-        Err(ApiError::internal())
+        let body: Body<'_> = json::read(body)?;
+        Ok(body.into_request()?)
     }
 }
