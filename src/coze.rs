@@ -42,8 +42,16 @@ pub struct Target {
     pub deployment: Arc<Deployment>,
     /// Its id: decimal digits.
     pub bot_id: String,
-    /// The gateway's own token for it; `None` where callers bring theirs.
+    /// What it is called with; `None` is the caller's own token, which it
+    /// sent as its key.
     pub token: Option<Arc<token::Source>>,
+}
+
+/// Whether a text can be an id of Coze: a positive 64-bit integer in decimal
+/// digits.
+#[must_use]
+pub fn is_id(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<i64>().is_ok_and(|id| id > 0)
 }
 
 /// A request to Coze as a value.

@@ -41,11 +41,7 @@ impl App {
     /// A gateway with this config.
     #[must_use]
     pub fn new(snapshot: Snapshot, relay: Relay) -> Self {
-        Self {
-            snapshot: ArcSwap::from_pointee(snapshot),
-            relay,
-            created: respond::unix_seconds(),
-        }
+        Self { snapshot: ArcSwap::from_pointee(snapshot), relay, created: respond::unix_seconds() }
     }
 
     /// The config as it stands now.
@@ -75,10 +71,7 @@ impl Service {
     /// A service over the shared state.
     #[must_use]
     pub fn new(app: Arc<App>) -> Self {
-        Self {
-            app,
-            router: routes::router(),
-        }
+        Self { app, router: routes::router() }
     }
 
     /// Answers one request. Never fails: what goes wrong is an answer too.

@@ -13,10 +13,12 @@
 
 pub mod access;
 pub mod catalog;
+pub mod cli;
 pub mod config;
 pub mod coze;
 pub mod http;
 pub mod openai;
 pub mod relay;
 pub mod secret;
+pub mod telemetry;
 pub mod turn;

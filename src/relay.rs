@@ -60,9 +60,7 @@ impl Relay {
     /// Starts the chats of an order. Dropping the turn ends them.
     #[must_use]
     pub fn start(&self, order: &Order) -> Turn {
-        Turn {
-            runs: (0..order.choices).map(|_| Run::start(order, self.tracker.clone())).collect(),
-        }
+        Turn { runs: (0..order.choices).map(|_| Run::start(order, self.tracker.clone())).collect() }
     }
 }
 

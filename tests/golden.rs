@@ -2,7 +2,13 @@
 //! anywhere it says the same; what it says is what `expected.jsonl` demands;
 //! and it is encoded as valid chunks and a valid completion.
 
-#![expect(clippy::as_conversions, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    reason = "tests"
+)]
 
 mod support;
 
@@ -116,7 +122,8 @@ fn every_transcript_says_what_is_expected_of_it() {
         match &case["answers"][0] {
             Value::Object(digest) => {
                 assert_eq!(text.len() as u64, digest["utf8_bytes"].as_u64().unwrap(), "{file}");
-                let hash: String = Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
+                let hash: String =
+                    Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
                 assert_eq!(hash, digest["sha256"].as_str().unwrap(), "{file}");
             }
             _ => assert_eq!(text, expected_text(case), "{file}"),
@@ -235,7 +242,8 @@ fn every_transcript_is_encoded_as_valid_chunks_and_completions() {
         assert_eq!(content, read.reply.text().decode(), "{file}: the chunks fold to the whole");
         if read.failure.is_none() {
             let whole: Value =
-                serde_json::from_slice(&body(&head(), std::slice::from_ref(&read.reply), Reasoning::Field)).expect("JSON");
+                serde_json::from_slice(&body(&head(), std::slice::from_ref(&read.reply), Reasoning::Field))
+                    .expect("JSON");
             schema::assert_valid(&completions, &whole, file);
             assert_eq!(whole["choices"][0]["message"]["content"], content.as_str(), "{file}");
         }

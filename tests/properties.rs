@@ -1,5 +1,13 @@
 //! What holds for every input: against an oracle, or for any cut.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    reason = "tests"
+)]
+
 mod support;
 
 use cozeway::coze::sse::{Decoder, Event};

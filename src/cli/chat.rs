@@ -1,5 +1,7 @@
 //! `cozeway chat`: a gateway from the terminal.
 
+#![expect(clippy::print_stderr, reason = "a program for the terminal")]
+
 use std::io::Write as _;
 
 use anyhow::{Context as _, bail};
@@ -8,24 +10,42 @@ use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::secret::Secret;
+use super::{Stop, runtime};
 
-/// Where to, and as whom.
-#[derive(Clone, Debug)]
-pub struct Session {
-    /// The gateway's address, with or without `/v1`.
-    pub url: String,
-    /// A key for it.
-    pub key: Option<Secret>,
-    /// The model to talk to.
-    pub model: String,
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The model to talk to
+    model: String,
+    /// What to say; without it a conversation, line by line
+    text: Option<String>,
+    /// The gateway's address, with or without /v1
+    #[arg(long, default_value = "http://127.0.0.1:8787", env = "COZEWAY_URL")]
+    url: String,
+    /// A key for it
+    #[arg(long, env = "COZEWAY_KEY", hide_env_values = true)]
+    key: Option<String>,
+}
+
+impl std::fmt::Debug for Args {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without the key.
+        f.debug_struct("Args").field("model", &self.model).field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// Talks to a gateway.
+pub(super) fn run(args: Args) -> Result<(), Stop> {
+    runtime()?.block_on(async {
+        match &args.text {
+            Some(text) => once(&args, text).await?,
+            None => converse(&args).await?,
+        }
+        Ok(())
+    })
 }
 
 /// Asks one question and streams the answer to standard output.
-///
-/// # Errors
-/// If the gateway cannot be reached or the answer fails.
-pub async fn once(session: &Session, text: &str) -> anyhow::Result<()> {
+async fn once(session: &Args, text: &str) -> anyhow::Result<()> {
     let messages = [json!({ "role": "user", "content": text })];
     answer(&reqwest::Client::new(), session, &messages).await?;
     Ok(())
@@ -33,10 +53,7 @@ pub async fn once(session: &Session, text: &str) -> anyhow::Result<()> {
 
 /// A conversation, line by line from standard input. A failed turn is shown
 /// and taken back, so that it can be tried again.
-///
-/// # Errors
-/// If standard input cannot be read.
-pub async fn converse(session: &Session) -> anyhow::Result<()> {
+async fn converse(session: &Args) -> anyhow::Result<()> {
     let http = reqwest::Client::new();
     let mut messages: Vec<Value> = Vec::new();
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
@@ -62,7 +79,7 @@ pub async fn converse(session: &Session) -> anyhow::Result<()> {
 
 /// Streams one answer to standard output, its thinking to standard error;
 /// gives its text.
-async fn answer(http: &reqwest::Client, session: &Session, messages: &[Value]) -> anyhow::Result<String> {
+async fn answer(http: &reqwest::Client, session: &Args, messages: &[Value]) -> anyhow::Result<String> {
     let base = session.url.trim_end_matches('/');
     let base = base.strip_suffix("/v1").unwrap_or(base);
     let body = json!({ "model": session.model, "stream": true, "messages": messages });
@@ -71,13 +88,16 @@ async fn answer(http: &reqwest::Client, session: &Session, messages: &[Value]) -
         .header(http::header::CONTENT_TYPE, "application/json")
         .body(body.to_string());
     if let Some(key) = &session.key {
-        request = request.bearer_auth(key.expose());
+        request = request.bearer_auth(key);
     }
     let response = request.send().await.with_context(|| format!("cannot reach {base}"))?;
     if !response.status().is_success() {
         let status = response.status();
         let text = response.text().await.unwrap_or_default();
-        bail!("{}", message_of(&text).unwrap_or_else(|| format!("the gateway answered with status {status}")));
+        bail!(
+            "{}",
+            message_of(&text).unwrap_or_else(|| format!("the gateway answered with status {status}"))
+        );
     }
     let mut events = response.bytes_stream().eventsource();
     let mut text = String::new();
@@ -93,11 +113,11 @@ async fn answer(http: &reqwest::Client, session: &Session, messages: &[Value]) -
             bail!("{message}");
         }
         let chunk: Value = serde_json::from_str(&event.data).context("the gateway sent what is no JSON")?;
-        let delta = &chunk["choices"][0]["delta"];
-        if let Some(thinking) = delta["reasoning_content"].as_str() {
+        let delta = |name| chunk.pointer("/choices/0/delta").and_then(|delta| delta.get(name)?.as_str());
+        if let Some(thinking) = delta("reasoning_content") {
             eprint!("{thinking}");
         }
-        if let Some(piece) = delta["content"].as_str() {
+        if let Some(piece) = delta("content") {
             text.push_str(piece);
             write!(out, "{piece}")?;
             out.flush()?;
@@ -110,5 +130,5 @@ async fn answer(http: &reqwest::Client, session: &Session, messages: &[Value]) -
 /// The message of an error body or event.
 fn message_of(json: &str) -> Option<String> {
     let value: Value = serde_json::from_str(json).ok()?;
-    value["error"]["message"].as_str().map(str::to_owned)
+    value.pointer("/error/message")?.as_str().map(str::to_owned)
 }

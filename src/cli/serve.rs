@@ -1,5 +1,6 @@
 //! `cozeway serve`.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::{ConfigArgs, LogArgs, Stop, print, runtime};
 use crate::config::Snapshot;
 use crate::http::{App, Service, listener};
 use crate::relay::Relay;
@@ -17,12 +19,33 @@ use crate::relay::Relay;
 /// when the gateway stops.
 const LAST_WORK: Duration = Duration::from_secs(5);
 
-/// Runs the gateway until it is told to stop. `ready` is called with the
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// Runs the gateway of a config file, or of the environment.
+pub(super) fn run(args: Args) -> Result<(), Stop> {
+    let snapshot = args.config.source()?.load(&super::env)?;
+    args.log.init()?;
+    for note in &snapshot.notes {
+        tracing::warn!("{note}");
+    }
+    runtime()?.block_on(gateway(snapshot, |address| print(&format!("cozeway listens on http://{address}\n"))))
+}
+
+/// Runs a gateway until it is told to stop. `ready` is called with the
 /// address once connections are accepted.
 ///
 /// # Errors
 /// If the address cannot be listened on.
-pub async fn run(snapshot: Snapshot, ready: impl FnOnce(std::net::SocketAddr)) -> anyhow::Result<()> {
+pub(super) async fn gateway(
+    snapshot: Snapshot,
+    ready: impl FnOnce(SocketAddr) -> Result<(), Stop>,
+) -> Result<(), Stop> {
     let stop = stop_signal()?;
     let listen = snapshot.server.listen;
     let grace = snapshot.server.shutdown_grace;
@@ -31,7 +54,7 @@ pub async fn run(snapshot: Snapshot, ready: impl FnOnce(std::net::SocketAddr)) -
 
     let tracker = TaskTracker::new();
     let app = Arc::new(App::new(snapshot, Relay::new(tracker.clone())));
-    ready(address);
+    ready(address)?;
     if listener::serve(listener, Service::new(app), stop, grace).await {
         tracing::info!("every request in flight was answered");
     } else {

@@ -10,7 +10,8 @@ use axum::body::Body;
 use axum::response::Response;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, HOST, ORIGIN, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, HOST, ORIGIN,
+    VARY,
 };
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 
@@ -135,10 +136,13 @@ mod tests {
 
     #[test]
     fn loopback_hosts_are_told_from_others() {
-        for host in ["localhost", "LOCALHOST:8787", "127.0.0.1:1", "127.1.2.3", "[::1]:8787", "a.localhost:1"] {
+        for host in ["localhost", "LOCALHOST:8787", "127.0.0.1:1", "127.1.2.3", "[::1]:8787", "a.localhost:1"]
+        {
             assert!(is_loopback(host), "{host}");
         }
-        for host in ["evil.com", "localhost.evil.com", "10.0.0.1", "[::2]", "127.0.0.1.evil.com", "", "notlocalhost"] {
+        for host in
+            ["evil.com", "localhost.evil.com", "10.0.0.1", "[::2]", "127.0.0.1.evil.com", "", "notlocalhost"]
+        {
             assert!(!is_loopback(host), "{host}");
         }
     }

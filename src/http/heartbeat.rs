@@ -64,7 +64,9 @@ impl Heartbeat {
                     self.last_chunk = now;
                 }
             }
-            self.timer.as_mut().reset((self.last_write + self.keepalive).min(self.last_chunk + CHUNK_INTERVAL));
+            self.timer
+                .as_mut()
+                .reset((self.last_write + self.keepalive).min(self.last_chunk + CHUNK_INTERVAL));
             if let Some(beat) = beat {
                 return Poll::Ready(beat);
             }
@@ -93,14 +95,23 @@ mod tests {
         let mut heartbeat = Heartbeat::new(Duration::from_secs(15));
         assert_eq!(
             beats(&mut heartbeat, 5).await,
-            [(15, Beat::Comment), (30, Beat::Comment), (45, Beat::Comment), (60, Beat::Chunk), (75, Beat::Comment)]
+            [
+                (15, Beat::Comment),
+                (30, Beat::Comment),
+                (45, Beat::Comment),
+                (60, Beat::Chunk),
+                (75, Beat::Comment)
+            ]
         );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_long_keepalive_does_not_delay_the_chunk() {
         let mut heartbeat = Heartbeat::new(Duration::from_secs(40));
-        assert_eq!(beats(&mut heartbeat, 3).await, [(40, Beat::Comment), (60, Beat::Chunk), (100, Beat::Comment)]);
+        assert_eq!(
+            beats(&mut heartbeat, 3).await,
+            [(40, Beat::Comment), (60, Beat::Chunk), (100, Beat::Comment)]
+        );
     }
 
     #[tokio::test(start_paused = true)]

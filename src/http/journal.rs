@@ -59,10 +59,7 @@ impl Journal {
             method: request.method().clone(),
             path: request.uri().path().chars().take(256).collect(),
             received: Instant::now(),
-            facts: Mutex::new(Facts {
-                retry_count,
-                ..Facts::default()
-            }),
+            facts: Mutex::new(Facts { retry_count, ..Facts::default() }),
         })
     }
 
@@ -113,7 +110,8 @@ impl Drop for Journal {
             (true, Some(_)) => "failed",
             (true, None) => "done",
         };
-        let milliseconds = |since: &Instant| u64::try_from(since.duration_since(self.received).as_millis()).ok();
+        let milliseconds =
+            |since: &Instant| u64::try_from(since.duration_since(self.received).as_millis()).ok();
         let duration = milliseconds(&Instant::now());
         let first_content = facts.first_content.as_ref().and_then(milliseconds);
         let status = facts.status.map_or(0, |status| status.as_u16());
@@ -169,7 +167,10 @@ impl http_body::Body for Watched {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let polled = Pin::new(&mut self.inner).poll_frame(cx);
         if matches!(polled, Poll::Ready(None)) {
             self.journal.note(|facts| facts.complete = true);

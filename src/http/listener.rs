@@ -22,7 +22,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves connections until `stop` is cancelled; then takes no new ones and
 /// lets those in flight finish for `grace`. Says whether all did.
-pub async fn serve(listener: TcpListener, service: Service, stop: CancellationToken, grace: Duration) -> bool {
+pub async fn serve(
+    listener: TcpListener,
+    service: Service,
+    stop: CancellationToken,
+    grace: Duration,
+) -> bool {
     let server = server();
     let connections = GracefulShutdown::new();
     loop {
@@ -44,11 +49,7 @@ pub async fn serve(listener: TcpListener, service: Service, stop: CancellationTo
 
 fn server() -> auto::Builder<TokioExecutor> {
     let mut server = auto::Builder::new(TokioExecutor::new());
-    server
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .pipeline_flush(false);
+    server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).pipeline_flush(false);
     server
         .http2()
         .timer(TokioTimer::new())

@@ -8,7 +8,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
 use crate::access::Refusal;
-use crate::config::ResolveError;
+use crate::config::NoModel;
 use crate::openai::ApiError;
 use crate::openai::error::Retry;
 
@@ -42,9 +42,7 @@ impl IntoResponse for ApiError {
 /// A JSON body with status 200.
 pub(super) fn json(body: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(body));
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
@@ -61,16 +59,18 @@ pub(super) fn refused(refusal: Refusal) -> ApiError {
             "You didn't provide an API key. Send one of the gateway's keys in the header \
              `Authorization: Bearer YOUR_KEY`.",
         ),
-        Refusal::Wrong => ("invalid_api_key", "Incorrect API key provided. It is none of this gateway's keys."),
+        Refusal::Wrong => {
+            ("invalid_api_key", "Incorrect API key provided. It is none of this gateway's keys.")
+        }
     };
     ApiError::invalid(StatusCode::UNAUTHORIZED, code, message)
 }
 
 /// A model that the caller cannot have.
-pub(super) fn unresolved(error: ResolveError, model: &str) -> ApiError {
+pub(super) fn unresolved(error: NoModel, model: &str) -> ApiError {
     match error {
-        ResolveError::NotFound => not_found(model),
-        ResolveError::NotAllowed => ApiError::invalid(
+        NoModel::NotFound => not_found(model),
+        NoModel::NotAllowed => ApiError::invalid(
             StatusCode::FORBIDDEN,
             "model_not_allowed",
             format!("This API key may not use the model `{}`.", shown(model)),

@@ -4,9 +4,9 @@ mod chat;
 mod health;
 mod models;
 
-use axum::{Extension, Router};
 use axum::response::Response;
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use http::{Method, StatusCode};
 
 use crate::http::Context;

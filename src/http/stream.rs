@@ -10,8 +10,8 @@ use http_body::Frame;
 
 use super::heartbeat::{Beat, Heartbeat};
 use super::journal::Journal;
-use crate::openai::chat::{Encoder, comment, error_event};
 use crate::openai::ApiError;
+use crate::openai::chat::{Encoder, comment, error_event};
 use crate::relay::Turn;
 use crate::turn::{Event, Failure};
 

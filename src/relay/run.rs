@@ -78,10 +78,7 @@ impl std::fmt::Debug for Run {
             Phase::Counting(_) => "counting",
             Phase::Over => "over",
         };
-        f.debug_struct("Run")
-            .field("phase", &phase)
-            .field("account", &self.account)
-            .finish_non_exhaustive()
+        f.debug_struct("Run").field("phase", &phase).field("account", &self.account).finish_non_exhaustive()
     }
 }
 
@@ -153,7 +150,12 @@ impl Run {
     }
 
     /// Takes bytes of the stream.
-    fn take(&mut self, bytes: &Bytes, cx: &mut Context<'_>, sink: &mut dyn FnMut(Event<'_>)) -> Result<(), Failure> {
+    fn take(
+        &mut self,
+        bytes: &Bytes,
+        cx: &mut Context<'_>,
+        sink: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), Failure> {
         let mut result = Ok(());
         let Self { decoder, reader, shaping, account, .. } = self;
         let decoded = decoder.push(bytes, |event| {
@@ -167,7 +169,9 @@ impl Run {
             return Ok(());
         }
         result?;
-        decoded.map_err(|error| Failure::new(Kind::Broken, "Coze sent an event that is too large.").with_detail(error.to_string()))?;
+        decoded.map_err(|error| {
+            Failure::new(Kind::Broken, "Coze sent an event that is too large.").with_detail(error.to_string())
+        })?;
         if self.reader.is_over() {
             self.drain(cx);
             self.answered(sink);

@@ -15,11 +15,7 @@ pub(super) struct Shaping {
 
 impl Shaping {
     pub(super) fn new(stop: &StopWords, think_tags: bool) -> Self {
-        Self {
-            cut: stop.search(),
-            tags: think_tags.then(ThinkTags::default),
-            stopped: false,
-        }
+        Self { cut: stop.search(), tags: think_tags.then(ThinkTags::default), stopped: false }
     }
 
     /// Whether a stop string has ended the answer.
@@ -103,7 +99,8 @@ mod tests {
     #[test]
     fn thinking_is_not_searched_for_stop_strings() {
         let thinking = Event::Thinking(Text::Plain(Cow::Borrowed("END")));
-        let (reply, stopped) = shape(&["END"], true, vec![thinking, text("hello"), Event::Finished(Finish::Completed)]);
+        let (reply, stopped) =
+            shape(&["END"], true, vec![thinking, text("hello"), Event::Finished(Finish::Completed)]);
         assert!(!stopped);
         assert_eq!(reply.text().decode(), "<think>END</think>\n\nhello");
     }

@@ -20,11 +20,7 @@ pub(super) struct Silence {
 
 impl Silence {
     pub(super) fn new(limit: Duration) -> Self {
-        Self {
-            since: Instant::now(),
-            limit,
-            timer: Box::pin(tokio::time::sleep(limit)),
-        }
+        Self { since: Instant::now(), limit, timer: Box::pin(tokio::time::sleep(limit)) }
     }
 
     /// Something came.

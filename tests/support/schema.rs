@@ -15,6 +15,7 @@ pub(crate) fn validator(name: &str) -> Validator {
 
 #[track_caller]
 pub(crate) fn assert_valid(validator: &Validator, value: &Value, what: &str) {
-    let errors: Vec<String> = validator.iter_errors(value).map(|error| format!("{error} at {}", error.instance_path())).collect();
+    let errors: Vec<String> =
+        validator.iter_errors(value).map(|error| format!("{error} at {}", error.instance_path())).collect();
     assert!(errors.is_empty(), "{what}: {value} is against the schema: {errors:#?}");
 }

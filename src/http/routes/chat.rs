@@ -73,7 +73,11 @@ fn order(
     request: &Request,
 ) -> Result<(Order, Remarks), ApiError> {
     let mut prompt = model.system.apply(&request.ask).map_err(|rejected| {
-        ApiError::bad_request("invalid_value", Some("messages[0].role".to_owned()), format!("In this gateway {rejected}."))
+        ApiError::bad_request(
+            "invalid_value",
+            Some("messages[0].role".to_owned()),
+            format!("In this gateway {rejected}."),
+        )
     })?;
     let before = prompt.messages.len();
     let trimmed = fit(&mut prompt, model.target.deployment.kind).map_err(too_long)?;
@@ -98,10 +102,7 @@ fn order(
         wants_usage: !request.stream || request.include_usage,
         upstream_timeout: context.snapshot.server.upstream_timeout,
     };
-    let remarks = Remarks {
-        ignored: request.ignored.clone(),
-        trimmed,
-    };
+    let remarks = Remarks { ignored: request.ignored.clone(), trimmed };
     Ok((order, remarks))
 }
 
@@ -141,9 +142,7 @@ async fn whole(context: &Context, order: &Order, head: &Head, reasoning: Reasoni
 }
 
 fn too_long(error: TooLong) -> ApiError {
-    context_length_exceeded(format!(
-        "the system text and the last message alone are too long: {error}"
-    ))
+    context_length_exceeded(format!("the system text and the last message alone are too long: {error}"))
 }
 
 fn context_length_exceeded(why: String) -> ApiError {

@@ -39,13 +39,7 @@ impl Encoder {
         start.push(b',');
         write_string(&mut start, "model", &head.model);
         start.extend_from_slice(b",\"choices\":[");
-        Self {
-            start,
-            include_usage,
-            reasoning,
-            opened: false,
-            choices: vec![Choice::default(); choices],
-        }
+        Self { start, include_usage, reasoning, opened: false, choices: vec![Choice::default(); choices] }
     }
 
     /// Whether a chunk has been written.
@@ -62,9 +56,7 @@ impl Encoder {
     /// What all answers cost together; `None` unless Coze counted each.
     #[must_use]
     pub fn usage(&self) -> Option<Usage> {
-        self.choices
-            .iter()
-            .try_fold(Usage::default(), |sum, choice| Some(sum.plus(choice.usage?)))
+        self.choices.iter().try_fold(Usage::default(), |sum, choice| Some(sum.plus(choice.usage?)))
     }
 
     /// Appends what an event of the answer `index` comes to.

@@ -61,9 +61,7 @@ pub fn body(head: &Head, replies: &[Reply], reasoning: Reasoning) -> Vec<u8> {
 /// What the answers cost together; `None` unless Coze counted each.
 #[must_use]
 pub fn usage(replies: &[Reply]) -> Option<Usage> {
-    replies
-        .iter()
-        .try_fold(Usage::default(), |sum, reply| Some(sum.plus(reply.usage?)))
+    replies.iter().try_fold(Usage::default(), |sum, reply| Some(sum.plus(reply.usage?)))
 }
 
 fn write_text(out: &mut Vec<u8>, name: &str, text: &Text<'_>) {

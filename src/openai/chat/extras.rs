@@ -33,11 +33,9 @@ pub(super) fn write<'a>(out: &mut Vec<u8>, mut all: impl ExactSizeIterator<Item 
 fn write_one(out: &mut Vec<u8>, extras: &Extras) {
     out.push(b'{');
     let mut first = true;
-    for (name, value) in [
-        ("conversation_id", &extras.conversation),
-        ("chat_id", &extras.chat),
-        ("log_id", &extras.log_id),
-    ] {
+    for (name, value) in
+        [("conversation_id", &extras.conversation), ("chat_id", &extras.chat), ("log_id", &extras.log_id)]
+    {
         if let Some(value) = value {
             comma(out, &mut first);
             write_string(out, name, value);
