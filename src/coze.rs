@@ -15,8 +15,6 @@ pub mod token;
 
 use std::sync::Arc;
 
-use crate::secret::Secret;
-
 /// Which family a deployment belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -44,17 +42,16 @@ pub struct Target {
     pub deployment: Arc<Deployment>,
     /// Its id: decimal digits.
     pub bot_id: String,
-    /// What it is called with.
-    pub token: Credential,
+    /// What it is called with; `None` is the caller's own token, which it
+    /// sent as its key.
+    pub token: Option<Arc<token::Source>>,
 }
 
-/// Where the token of a call comes from.
-#[derive(Clone, Debug)]
-pub enum Credential {
-    /// The gateway's own: from the config or a file.
-    Own(Arc<token::Source>),
-    /// The caller's: it sent its Coze token as its key.
-    Caller(Secret),
+/// Whether a text can be an id of Coze: a positive 64-bit integer in decimal
+/// digits.
+#[must_use]
+pub fn is_id(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<i64>().is_ok_and(|id| id > 0)
 }
 
 /// A request to Coze as a value.

@@ -13,6 +13,7 @@
 
 pub mod access;
 pub mod catalog;
+pub mod cli;
 pub mod config;
 pub mod coze;
 pub mod openai;

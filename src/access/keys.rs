@@ -67,6 +67,14 @@ pub enum Refusal {
     Wrong,
 }
 
+impl Key {
+    /// Whether it may use the model with this name.
+    #[must_use]
+    pub fn may_use(&self, model: &str) -> bool {
+        self.models.as_ref().is_none_or(|models| models.iter().any(|pattern| matches(pattern, model)))
+    }
+}
+
 impl Keys {
     /// The keys of a config. With [`Mode::Passthrough`] and [`Mode::Open`]
     /// the list plays no part.
@@ -160,9 +168,7 @@ impl Caller {
     #[must_use]
     pub fn may_use(&self, model: &str) -> bool {
         match &self.identity {
-            Identity::Key(key) => {
-                key.models.as_ref().is_none_or(|models| models.iter().any(|pattern| matches(pattern, model)))
-            }
+            Identity::Key(key) => key.may_use(model),
             Identity::CozeToken(_) | Identity::Anonymous => true,
         }
     }

@@ -4,6 +4,7 @@
 //! JSON body. What Coze answers with is judged by content type first, then by
 //! code, then by status (protocol 1.4).
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -47,10 +48,17 @@ pub struct Settings {
 pub struct SettingsError(String);
 
 /// The way to one deployment, with its pool of connections.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
     base_url: String,
+}
+
+// By hand: a proxy's URL and the headers may hold secrets.
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("base_url", &self.base_url).finish_non_exhaustive()
+    }
 }
 
 /// An event stream that Coze has begun.
@@ -93,6 +101,12 @@ impl Client {
         };
         let http = builder.build().map_err(|error| SettingsError(error.to_string()))?;
         Ok(Self { http, base_url: settings.base_url })
+    }
+
+    /// Where it calls: scheme, host and port, perhaps a path.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        &self.base_url
     }
 
     /// Makes a call that is answered by an event stream.

@@ -1,6 +1,6 @@
 //! Where the gateway's own Coze tokens come from.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -66,6 +66,12 @@ impl File {
         Ok(Self { path, seen: Mutex::new(Seen { token, stamp, looked }) })
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     fn current(&self, force: bool) -> Secret {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -106,7 +112,7 @@ impl Source {
     }
 }
 
-fn read(path: &std::path::Path) -> Result<(Secret, Stamp), Error> {
+fn read(path: &Path) -> Result<(Secret, Stamp), Error> {
     let meta = std::fs::metadata(path)?;
     if meta.len() > MAX_FILE_BYTES {
         return Err(Error::NoToken);

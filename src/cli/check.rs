@@ -1,0 +1,191 @@
+//! `cozeway check`: what the config comes to, without asking Coze.
+//!
+//! In comes a [`Snapshot`], out comes text or JSON. Tokens are shown as
+//! `***`, keys and their digests not at all.
+
+use std::fmt::Write as _;
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use super::{ConfigArgs, Stop, env, explain, print};
+use crate::access::{Key, Mode};
+use crate::catalog::{Model, Overflow};
+use crate::config::Snapshot;
+use crate::coze::Kind;
+use crate::coze::token::Source;
+use crate::turn::{Reasoning, SystemRule};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Show it as JSON
+    #[arg(long, env = "COZEWAY_JSON", value_parser = clap::builder::FalseyValueParser::new())]
+    json: bool,
+}
+
+pub(super) fn run(args: Args) -> Result<(), Stop> {
+    let snapshot = args.config.source()?.load(&env)?;
+    let shown = Shown::of(&snapshot);
+    if args.json {
+        let json = serde_json::to_string_pretty(&shown).context("cannot write JSON")?;
+        return print(&format!("{json}\n"));
+    }
+    print(&shown.to_text())?;
+    for note in &snapshot.notes {
+        explain(&format!("note: {note}"));
+    }
+    Ok(())
+}
+
+/// What is shown of a config.
+#[derive(Serialize)]
+struct Shown<'s> {
+    listen: String,
+    auth: &'static str,
+    models: Vec<ShownModel<'s>>,
+    keys: Vec<ShownKey<'s>>,
+    notes: &'s [String],
+}
+
+#[derive(Serialize)]
+struct ShownModel<'s> {
+    name: &'s str,
+    aliases: &'s [String],
+    description: Option<&'s str>,
+    coze: &'s str,
+    kind: &'static str,
+    base_url: &'s str,
+    bot_id: &'s str,
+    token: ShownToken,
+    system: String,
+    reasoning: &'static str,
+    overflow: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "source", rename_all = "lowercase")]
+enum ShownToken {
+    Config { value: &'static str },
+    File { value: &'static str, path: String },
+    Caller,
+}
+
+#[derive(Serialize)]
+struct ShownKey<'s> {
+    name: &'s str,
+    /// `None` is all models.
+    patterns: Option<&'s [String]>,
+    /// What the patterns come to.
+    models: Vec<&'s str>,
+    user_headers: Vec<&'s str>,
+}
+
+impl<'s> Shown<'s> {
+    fn of(snapshot: &'s Snapshot) -> Self {
+        Self {
+            listen: snapshot.server.listen.to_string(),
+            auth: match snapshot.keys.mode() {
+                Mode::Keys => "keys",
+                Mode::Passthrough => "passthrough",
+                Mode::Open => "none",
+            },
+            models: snapshot.catalog.models().map(|model| ShownModel::of(model)).collect(),
+            keys: snapshot.keys.iter().map(|key| ShownKey::of(key, snapshot)).collect(),
+            notes: &snapshot.notes,
+        }
+    }
+
+    fn to_text(&self) -> String {
+        let mut out = String::new();
+        // Writing to a String cannot fail.
+        let _ = self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(out, "listen  {}", self.listen)?;
+        writeln!(out, "auth    {}", self.auth)?;
+        for model in &self.models {
+            writeln!(out, "\nmodel {}", model.name)?;
+            if !model.aliases.is_empty() {
+                writeln!(out, "  aliases    {}", model.aliases.join(", "))?;
+            }
+            writeln!(out, "  coze       {} ({}) {}", model.coze, model.kind, model.base_url)?;
+            writeln!(out, "  bot        {}", model.bot_id)?;
+            match &model.token {
+                ShownToken::Config { value } => writeln!(out, "  token      {value} (config)")?,
+                ShownToken::File { value, path } => writeln!(out, "  token      {value} (file {path})")?,
+                ShownToken::Caller => writeln!(out, "  token      the caller's own")?,
+            }
+            writeln!(
+                out,
+                "  rules      system {}, reasoning {}, overflow {}",
+                model.system, model.reasoning, model.overflow
+            )?;
+        }
+        for key in &self.keys {
+            let models = if key.patterns.is_none() { "all".to_owned() } else { key.models.join(", ") };
+            writeln!(out, "\nkey {}", key.name)?;
+            writeln!(out, "  models     {models}")?;
+            if !key.user_headers.is_empty() {
+                writeln!(out, "  user from  {}", key.user_headers.join(", "))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'s> ShownModel<'s> {
+    fn of(model: &'s Model) -> Self {
+        let target = &model.target;
+        Self {
+            name: &model.name,
+            aliases: &model.aliases,
+            description: model.description.as_deref(),
+            coze: &target.deployment.name,
+            kind: match target.deployment.kind {
+                Kind::Studio => "studio",
+                Kind::Cloud => "cloud",
+            },
+            base_url: target.deployment.client.base_url(),
+            bot_id: &target.bot_id,
+            token: match target.token.as_deref() {
+                Some(Source::Fixed(_)) => ShownToken::Config { value: "***" },
+                Some(Source::File(file)) => {
+                    ShownToken::File { value: "***", path: file.path().display().to_string() }
+                }
+                None => ShownToken::Caller,
+            },
+            system: match &model.system {
+                SystemRule::Prepend => "prepend".to_owned(),
+                SystemRule::Drop => "drop".to_owned(),
+                SystemRule::Reject => "reject".to_owned(),
+                SystemRule::Variable(name) => format!("variable {name}"),
+            },
+            reasoning: match model.reasoning {
+                Reasoning::Field => "field",
+                Reasoning::Both => "both",
+                Reasoning::Think => "think",
+                Reasoning::Drop => "drop",
+            },
+            overflow: match model.overflow {
+                Overflow::Trim => "trim",
+                Overflow::Reject => "reject",
+            },
+        }
+    }
+}
+
+impl<'s> ShownKey<'s> {
+    fn of(key: &'s Key, snapshot: &'s Snapshot) -> Self {
+        let names = snapshot.catalog.models().map(|model| model.name.as_str());
+        Self {
+            name: &key.name,
+            patterns: key.models.as_deref(),
+            models: names.filter(|name| key.may_use(name)).collect(),
+            user_headers: key.user_headers.iter().map(http::HeaderName::as_str).collect(),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! `[coze.NAME]`: the way to a Coze.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use url::Url;
+
+use super::token;
+use crate::config::document::Item;
+use crate::config::fault::Report;
+use crate::config::file::{self, Field};
+use crate::coze::client::{Client, Settings};
+use crate::coze::token::Source;
+use crate::coze::{Deployment, Kind};
+
+/// A deployment as far as it could be built.
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) token: Field<Arc<Source>>,
+    /// `None` if there was a fault.
+    pub(super) built: Option<Arc<Deployment>>,
+}
+
+/// The headers that the gateway writes itself.
+const OWN: [HeaderName; 5] = [AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING];
+
+/// The largest file of certificates, in bytes.
+const MAX_CA_BYTES: u64 = 4 << 20;
+
+pub(super) fn build(tables: Vec<file::Deployment>, base: &Path, report: &mut Report) -> Vec<Entry> {
+    tables.into_iter().map(|table| one(table, base, report)).collect()
+}
+
+fn one(table: file::Deployment, base: &Path, report: &mut Report) -> Entry {
+    if table.name.value.is_empty() || table.name.value.chars().any(char::is_control) {
+        report.add(&table.name.at, "the name of a deployment is not empty and has no control characters");
+    }
+    let token = token::build(table.token, base, report);
+    let url = table.base_url.as_ref().and_then(|item| report.check(&item.at, base_url(&item.value)));
+    let proxy = table.proxy.and_then(|item| {
+        report.check(&item.at, check_proxy(&item.value))?;
+        Some(item.value)
+    });
+    let headers = headers(table.headers, report);
+    let ca_at = table.ca_file.as_ref().map(|item| item.at.clone());
+    let ca_pem = table.ca_file.and_then(|item| {
+        let read = super::read_file(&base.join(&item.value), MAX_CA_BYTES);
+        report.check(&item.at, read)
+    });
+    let built = url.and_then(|url| {
+        let kind = table.kind.map_or_else(|| kind_of(&url), |kind| kind.value);
+        let base_url = url.as_str().trim_end_matches('/').to_owned();
+        let client = Client::new(Settings { base_url, ca_pem, proxy, headers });
+        let client = report.check(ca_at.as_ref().unwrap_or(&table.name.at), client)?;
+        Some(Arc::new(Deployment { name: table.name.value.clone(), kind, client }))
+    });
+    Entry { name: table.name.value, token, built }
+}
+
+fn base_url(text: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(text).map_err(|_| "expected a URL such as \"https://api.coze.com\"")?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("expected a URL that begins with http:// or https://");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not hold a user or a password: use token, or headers");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("must end with the host or a path: no query, no fragment");
+    }
+    Ok(url)
+}
+
+/// The family that a URL tells: the clouds have their own domains.
+fn kind_of(url: &Url) -> Kind {
+    let host = url.host_str().unwrap_or_default().trim_end_matches('.');
+    let cloud = ["coze.com", "coze.cn"]
+        .iter()
+        .any(|domain| host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')));
+    if cloud { Kind::Cloud } else { Kind::Studio }
+}
+
+fn check_proxy(text: &str) -> Result<(), &'static str> {
+    let url = Url::parse(text).map_err(|_| "expected the URL of a proxy such as \"http://proxy:3128\"")?;
+    match url.scheme() {
+        "http" | "https" => Ok(()),
+        scheme if scheme.starts_with("socks") => Err("a SOCKS proxy is not supported by this version"),
+        _ => Err("expected a URL that begins with http:// or https://"),
+    }
+}
+
+fn headers(given: Vec<(String, Item<String>)>, report: &mut Report) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, item) in given {
+        let name = HeaderName::try_from(name).map_err(|_| "is not the name of a header");
+        let Some(name) = report.check(&item.at, name) else {
+            continue;
+        };
+        if OWN.contains(&name) {
+            report.add(&item.at, "the gateway sets this header itself");
+        } else if headers.contains_key(&name) {
+            report.add(&item.at, "the same header is given twice");
+        } else if let Ok(mut value) = HeaderValue::try_from(item.value) {
+            // It may hold what opens a door on the way.
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        } else {
+            report.add(&item.at, "holds characters that no header takes");
+        }
+    }
+    headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clouds_are_told_from_their_domains() {
+        for (url, kind) in [
+            ("https://api.coze.com", Kind::Cloud),
+            ("https://api.coze.cn/", Kind::Cloud),
+            ("https://API.EU.coze.com:8443", Kind::Cloud),
+            ("https://notcoze.com", Kind::Studio),
+            ("https://coze.com.example.org", Kind::Studio),
+            ("http://127.0.0.1:8888", Kind::Studio),
+        ] {
+            assert_eq!(kind_of(&base_url(url).unwrap()), kind, "{url}");
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The shape of the file: every table as it was written, nothing decided.
+//!
+//! In comes the document, out comes a [`File`]. Unknown keys, values of a
+//! wrong type and what has to be there but is not are faults here; whether
+//! values fit together is for [`super::build`].
+
+use super::Server;
+use super::document::{Item, Reader, Table};
+use super::fault::Place;
+use crate::access::Mode;
+use crate::catalog::Overflow;
+use crate::coze::Kind;
+use crate::turn::{Reasoning, SystemRule};
+
+/// Something that may be left out, and may be wrong.
+pub(super) enum Field<T> {
+    /// Left out.
+    Absent,
+    /// There, but a fault.
+    Wrong,
+    /// There.
+    Is(T),
+}
+
+/// A config file.
+pub(super) struct File {
+    pub(super) server: Server,
+    pub(super) listen_at: Place,
+    pub(super) mode_at: Place,
+    pub(super) mode: Field<Mode>,
+    pub(super) deployments: Vec<Deployment>,
+    pub(super) models: Vec<Model>,
+    pub(super) keys: Vec<Key>,
+}
+
+/// One of several keys that say the same in different ways: which it was,
+/// and its value.
+pub(super) type OneOf = Field<(&'static str, Item<String>)>;
+
+/// A `[coze.NAME]` table.
+pub(super) struct Deployment {
+    pub(super) name: Item<String>,
+    pub(super) base_url: Option<Item<String>>,
+    pub(super) kind: Option<Item<Kind>>,
+    pub(super) ca_file: Option<Item<String>>,
+    pub(super) proxy: Option<Item<String>>,
+    /// Names and values; the place is that of the entry.
+    pub(super) headers: Vec<(String, Item<String>)>,
+    pub(super) token: OneOf,
+}
+
+/// A `[models.NAME]` table.
+pub(super) struct Model {
+    pub(super) name: Item<String>,
+    pub(super) deployment: Field<Item<String>>,
+    pub(super) bot_id: Option<Item<String>>,
+    pub(super) token: OneOf,
+    pub(super) aliases: Vec<Item<String>>,
+    pub(super) description: Option<String>,
+    pub(super) system: SystemRule,
+    pub(super) reasoning: Reasoning,
+    pub(super) overflow: Overflow,
+}
+
+/// A `[keys.NAME]` table.
+pub(super) struct Key {
+    pub(super) name: Item<String>,
+    pub(super) key: OneOf,
+    pub(super) models: Option<Item<Vec<Item<String>>>>,
+    pub(super) user_headers: Vec<Item<String>>,
+}
+
+/// The ways to give a token.
+const TOKEN: &[&str] = &["token", "token_file"];
+
+/// The ways to give a key.
+const KEY: &[&str] = &["key", "sha256", "key_file"];
+
+/// What the contract has for models that are not built yet.
+const MODEL_LATER: &[&str] = &[
+    "memory",
+    "history_rounds",
+    "workflow_id",
+    "chatflow_id",
+    "app_id",
+    "input",
+    "parameters",
+    "output",
+    "stream",
+    "cleanup",
+    "tool",
+    "custom_variables",
+];
+
+/// Reads a whole document.
+pub(super) fn read(reader: &mut Reader<'_>, root: &Table<'_>) -> File {
+    reader.only(root, &["server", "coze", "models", "keys", "auth"], &["limits", "state"]);
+    let (server, listen_at) = super::server::read(reader, root);
+    let (mode, mode_at) = auth(reader, root);
+    let deployments = needed(reader, root, "coze", "there is no Coze deployment: add a [coze.NAME] table");
+    let models = needed(reader, root, "models", "there is no model: add a [models.NAME] table");
+    let keys = reader.sections(root, "keys");
+    File {
+        server,
+        listen_at,
+        mode_at,
+        mode,
+        deployments: deployments.into_iter().map(|(name, table)| deployment(reader, name, &table)).collect(),
+        models: models.into_iter().map(|(name, table)| model(reader, name, &table)).collect(),
+        keys: keys.into_iter().map(|(name, table)| key(reader, name, &table)).collect(),
+    }
+}
+
+/// Named tables of which there has to be one.
+fn needed<'d>(
+    reader: &mut Reader<'_>,
+    root: &Table<'d>,
+    name: &str,
+    missing: &str,
+) -> Vec<(Item<String>, Table<'d>)> {
+    if !root.has(name) {
+        reader.report.add(&Place::top(name), missing);
+        return Vec::new();
+    }
+    if let Some(outer) = reader.section(root, name) {
+        if outer.entries().next().is_none() {
+            reader.report.add(&outer.at, missing);
+        }
+        return reader.sections(root, name);
+    }
+    Vec::new()
+}
+
+fn auth(reader: &mut Reader<'_>, root: &Table<'_>) -> (Field<Mode>, Place) {
+    let absent = Place::top("auth.mode");
+    let Some(table) = reader.section(root, "auth") else {
+        return (if root.has("auth") { Field::Wrong } else { Field::Absent }, absent);
+    };
+    reader.only(&table, &["mode"], &[]);
+    if !table.has("mode") {
+        return (Field::Absent, table.at.child("mode", table.at.line));
+    }
+    let words = [("keys", Mode::Keys), ("passthrough", Mode::Passthrough), ("none", Mode::Open)];
+    match reader.word(&table, "mode", &words) {
+        Some(mode) => (Field::Is(mode.value), mode.at),
+        None => (Field::Wrong, absent),
+    }
+}
+
+fn deployment(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_>) -> Deployment {
+    reader.only(
+        table,
+        &["base_url", "kind", "ca_file", "proxy", "headers", "token", "token_file"],
+        &["oauth"],
+    );
+    let mut headers = Vec::new();
+    if let Some(table) = reader.section(table, "headers") {
+        for entry in table.entries() {
+            headers.extend(reader.as_text(entry).map(|value| (entry.name.to_owned(), value)));
+        }
+    }
+    Deployment {
+        name,
+        base_url: required(reader, table, "base_url"),
+        kind: reader.word(table, "kind", &[("studio", Kind::Studio), ("cloud", Kind::Cloud)]),
+        ca_file: reader.text(table, "ca_file"),
+        proxy: reader.text(table, "proxy"),
+        headers,
+        token: one_of(reader, table, TOKEN),
+    }
+}
+
+fn model(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_>) -> Model {
+    let names = &[
+        "coze",
+        "bot_id",
+        "token",
+        "token_file",
+        "aliases",
+        "description",
+        "system",
+        "reasoning",
+        "overflow",
+    ];
+    reader.only(table, names, MODEL_LATER);
+    // What another kind of model has instead of a bot is a fault already.
+    let bot_id = if ["workflow_id", "chatflow_id"].iter().any(|other| table.has(other)) {
+        reader.id(table, "bot_id")
+    } else {
+        require(reader, table, "bot_id");
+        reader.id(table, "bot_id")
+    };
+    let deployment = match (table.has("coze"), reader.text(table, "coze")) {
+        (false, _) => Field::Absent,
+        (true, None) => Field::Wrong,
+        (true, Some(name)) => Field::Is(name),
+    };
+    let reasoning = [
+        ("field", Reasoning::Field),
+        ("both", Reasoning::Both),
+        ("think", Reasoning::Think),
+        ("drop", Reasoning::Drop),
+    ];
+    let overflow = [("trim", Overflow::Trim), ("reject", Overflow::Reject)];
+    Model {
+        name,
+        deployment,
+        bot_id,
+        token: one_of(reader, table, TOKEN),
+        aliases: reader.texts(table, "aliases").map(|list| list.value).unwrap_or_default(),
+        description: reader.text(table, "description").map(|text| text.value),
+        system: system(reader, table).unwrap_or_default(),
+        reasoning: reader.word(table, "reasoning", &reasoning).map(|word| word.value).unwrap_or_default(),
+        overflow: reader.word(table, "overflow", &overflow).map(|word| word.value).unwrap_or_default(),
+    }
+}
+
+/// A word, or a table that names a variable.
+fn system(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<SystemRule> {
+    if !table.is_table("system") {
+        let words =
+            [("prepend", SystemRule::Prepend), ("drop", SystemRule::Drop), ("reject", SystemRule::Reject)];
+        return reader.word(table, "system", &words).map(|word| word.value);
+    }
+    let rule = reader.section(table, "system")?;
+    reader.only(&rule, &["variable"], &[]);
+    let name = required(reader, &rule, "variable")?;
+    if name.value.is_empty() || name.value.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        reader.report.add(&name.at, "is not the name of a variable: it has no spaces and is not empty");
+    }
+    Some(SystemRule::Variable(name.value))
+}
+
+fn key(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_>) -> Key {
+    reader.only(
+        table,
+        &["key", "sha256", "key_file", "models", "user_headers"],
+        &["requests_per_minute", "tokens_per_minute", "concurrent_requests"],
+    );
+    let key = one_of(reader, table, KEY);
+    if let Field::Absent = key {
+        reader.report.add(&table.at, "needs one of key, sha256 and key_file");
+    }
+    Key {
+        name,
+        key,
+        models: reader.texts(table, "models"),
+        user_headers: reader.texts(table, "user_headers").map(|list| list.value).unwrap_or_default(),
+    }
+}
+
+/// The string that has to be under a name.
+fn required(reader: &mut Reader<'_>, table: &Table<'_>, name: &str) -> Option<Item<String>> {
+    require(reader, table, name);
+    reader.text(table, name)
+}
+
+fn require(reader: &mut Reader<'_>, table: &Table<'_>, name: &str) {
+    if !table.has(name) {
+        reader.report.add(&table.at, format!("{name} is missing"));
+    }
+}
+
+/// The string under the one name, of several, that is there.
+fn one_of(reader: &mut Reader<'_>, table: &Table<'_>, names: &[&'static str]) -> OneOf {
+    let mut given = names.iter().filter(|name| table.has(name));
+    let Some(first) = given.next() else {
+        return Field::Absent;
+    };
+    let text = reader.text(table, first);
+    if let Some(second) = given.next() {
+        reader.report.add(&table.at, format!("has both {first} and {second}; only one can be"));
+        return Field::Wrong;
+    }
+    text.map_or(Field::Wrong, |text| Field::Is((first, text)))
+}

@@ -1,0 +1,57 @@
+//! From the name in a request to the model that is meant.
+
+use std::sync::Arc;
+
+use super::Snapshot;
+use crate::access::{Caller, Mode};
+use crate::catalog::{Model, Overflow};
+use crate::coze::{Target, is_id};
+use crate::turn::{Reasoning, SystemRule};
+
+/// A name stands for no model that this caller may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoModel {
+    /// There is no such model.
+    #[error("there is no such model")]
+    NotFound,
+    /// There is, but this caller's key does not allow it.
+    #[error("this key may not use the model")]
+    NotAllowed,
+}
+
+impl Snapshot {
+    /// The model that a caller means by a name.
+    ///
+    /// In passthrough mode, a name that is not in the config and all digits
+    /// is the id of a bot in the only deployment.
+    ///
+    /// # Errors
+    /// If there is none, or none that the caller may use.
+    pub fn resolve(&self, caller: &Caller, name: &str) -> Result<Arc<Model>, NoModel> {
+        let Some(model) = self.catalog.find(name) else {
+            return self.bot(name).map(Arc::new).ok_or(NoModel::NotFound);
+        };
+        if !caller.may_use(&model.name) {
+            return Err(NoModel::NotAllowed);
+        }
+        Ok(Arc::clone(model))
+    }
+
+    fn bot(&self, name: &str) -> Option<Model> {
+        let [deployment] = self.deployments.as_slice() else {
+            return None;
+        };
+        if self.keys.mode() != Mode::Passthrough || !is_id(name) {
+            return None;
+        }
+        Some(Model {
+            name: name.to_owned(),
+            aliases: Vec::new(),
+            description: None,
+            target: Target { deployment: Arc::clone(deployment), bot_id: name.to_owned(), token: None },
+            system: SystemRule::default(),
+            reasoning: Reasoning::default(),
+            overflow: Overflow::default(),
+        })
+    }
+}

@@ -1,0 +1,157 @@
+//! The `[server]` table.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use url::Url;
+
+use super::document::{Item, Reader, Table};
+use super::fault::{Place, Report};
+
+/// How to serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Silence towards the client before something is sent to fill it.
+    pub keepalive: Duration,
+    /// The longest silence of Coze inside a turn.
+    pub upstream_timeout: Duration,
+    /// How long streams in flight may go on when the gateway stops.
+    pub shutdown_grace: Duration,
+    /// The largest request body, in bytes.
+    pub max_body: usize,
+    /// The web origins that may call; `None` is every one.
+    pub cors_origins: Option<Vec<String>>,
+    /// Mode `none` is wanted on purpose, for everybody who can connect.
+    pub allow_anonymous: bool,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8787)),
+            keepalive: Duration::from_secs(15),
+            upstream_timeout: Duration::from_secs(600),
+            shutdown_grace: Duration::from_secs(30),
+            max_body: 20_000_000,
+            cors_origins: None,
+            allow_anonymous: false,
+        }
+    }
+}
+
+const KEYS: &[&str] = &[
+    "listen",
+    "keepalive",
+    "upstream_timeout",
+    "shutdown_grace",
+    "max_body",
+    "cors_origins",
+    "allow_anonymous",
+];
+
+const LATER: &[&str] =
+    &["conversation_wait", "drain_delay", "max_connections", "conversation_hints", "trusted_proxies", "tls"];
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Reads the table; gives the place of the listen address, too.
+pub(super) fn read(reader: &mut Reader<'_>, root: &Table<'_>) -> (Server, Place) {
+    let default = Server::default();
+    let absent = Place::top("server.listen");
+    let Some(table) = reader.section(root, "server") else {
+        return (default, absent);
+    };
+    reader.only(&table, KEYS, LATER);
+    let listen = reader.text(&table, "listen");
+    let server = Server {
+        listen: listen.as_ref().and_then(|text| address(&mut reader.report, text)).unwrap_or(default.listen),
+        keepalive: reader.duration(&table, "keepalive", MILLISECOND, HOUR).unwrap_or(default.keepalive),
+        upstream_timeout: reader
+            .duration(&table, "upstream_timeout", MILLISECOND, DAY)
+            .unwrap_or(default.upstream_timeout),
+        shutdown_grace: reader
+            .duration(&table, "shutdown_grace", Duration::ZERO, DAY)
+            .unwrap_or(default.shutdown_grace),
+        max_body: reader.size(&table, "max_body", "1GiB").unwrap_or(default.max_body),
+        cors_origins: origins(reader, &table),
+        allow_anonymous: reader.boolean(&table, "allow_anonymous").unwrap_or(default.allow_anonymous),
+    };
+    (server, listen.map_or(absent, |text| text.at))
+}
+
+fn address(report: &mut Report, text: &Item<String>) -> Option<SocketAddr> {
+    let address = text.value.parse();
+    if address.is_err() {
+        report
+            .add(&text.at, "expected an IP address and a port such as \"127.0.0.1:8787\" or \"[::1]:8787\"");
+    }
+    address.ok()
+}
+
+/// The origins that may call; `"*"` in the list is every one.
+fn origins(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<Vec<String>> {
+    let list = reader.texts(table, "cors_origins")?.value;
+    if list.iter().any(|item| item.value == "*") {
+        return None;
+    }
+    let mut origins = Vec::new();
+    for item in list {
+        match origin(&item.value) {
+            Some(origin) => origins.push(origin),
+            None => reader.report.add(
+                &item.at,
+                "expected an origin such as \"https://app.example.com\": scheme, host and port, no path",
+            ),
+        }
+    }
+    Some(origins)
+}
+
+/// An origin as browsers send it.
+fn origin(text: &str) -> Option<String> {
+    if text == "null" {
+        return Some(text.to_owned());
+    }
+    let url = Url::parse(text).ok()?;
+    let bare = matches!(url.path(), "" | "/")
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none();
+    if !bare || url.host_str().is_none_or(str::is_empty) {
+        return None;
+    }
+    Some(if url.origin().is_tuple() {
+        url.origin().ascii_serialization()
+    } else {
+        // The scheme of an app or an extension, which has no standard port.
+        url.as_str().trim_end_matches('/').to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_written_as_browsers_send_them() {
+        for (text, result) in [
+            ("https://App.Example.com", Some("https://app.example.com")),
+            ("https://a.example:443/", Some("https://a.example")),
+            ("http://localhost:3000", Some("http://localhost:3000")),
+            ("tauri://localhost", Some("tauri://localhost")),
+            ("chrome-extension://abc", Some("chrome-extension://abc")),
+            ("null", Some("null")),
+            ("https://a.example/path", None),
+            ("a.example", None),
+            ("https://u:p@a.example", None),
+            ("", None),
+        ] {
+            assert_eq!(origin(text).as_deref(), result, "{text}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Where the config comes from: a file, or the environment alone.
+
+use std::path::{Path, PathBuf};
+
+use super::document::Item;
+use super::fault::{Place, Report};
+use super::file::{Deployment, Field, File, Model};
+use super::{Env, Faults, Server, Snapshot, build, finish, load};
+use crate::access::Mode;
+use crate::catalog::Overflow;
+use crate::turn::{Reasoning, SystemRule};
+
+/// The file that is taken if none is named.
+const DEFAULT_FILE: &str = "./cozeway.toml";
+
+/// What makes a gateway without a file.
+const VARIABLES: [&str; 3] = ["COZE_BASE_URL", "COZE_TOKEN", "COZE_BOT_ID"];
+
+/// Where a config comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A file, which may be read again later.
+    File(PathBuf),
+    /// The variables `COZE_BASE_URL`, `COZE_TOKEN` and `COZE_BOT_ID`.
+    Environment,
+}
+
+impl Source {
+    /// The file that was named, else `./cozeway.toml`, else the environment.
+    ///
+    /// # Errors
+    /// If there is nothing of all that.
+    pub fn find(named: Option<PathBuf>, env: Env<'_>) -> Result<Self, Faults> {
+        if let Some(path) = named {
+            return Ok(Self::File(path));
+        }
+        let path = Path::new(DEFAULT_FILE);
+        if path.exists() {
+            return Ok(Self::File(path.to_owned()));
+        }
+        if VARIABLES.iter().any(|name| env(name).is_some()) {
+            return Ok(Self::Environment);
+        }
+        let reason = "there is no such file: name one with --config, or set COZE_BASE_URL, COZE_TOKEN \
+             and COZE_BOT_ID";
+        Err(Faults::whole(DEFAULT_FILE, reason))
+    }
+
+    /// Reads the config.
+    ///
+    /// # Errors
+    /// With everything that is wrong with it.
+    pub fn load(&self, env: Env<'_>) -> Result<Snapshot, Faults> {
+        match self {
+            Self::File(path) => load(path, env),
+            Self::Environment => from_environment(env),
+        }
+    }
+}
+
+/// Makes a gateway with the one model `coze` out of `COZE_BASE_URL`,
+/// `COZE_TOKEN` and `COZE_BOT_ID`, on loopback and without keys.
+///
+/// # Errors
+/// With every variable that is missing or wrong.
+pub fn from_environment(env: Env<'_>) -> Result<Snapshot, Faults> {
+    let mut report = Report::default();
+    let [base_url, token, bot_id] = VARIABLES.map(|name| {
+        let value = env(name).filter(|value| !value.trim().is_empty());
+        if value.is_none() {
+            report.add(&Place::variable(name), "is not set");
+        }
+        value.map(|value| Item { value: value.trim().to_owned(), at: Place::variable(name) })
+    });
+    let name = |key: &str| Item { value: "coze".to_owned(), at: Place::variable(key) };
+    let token = token.map_or(Field::Wrong, |token| Field::Is(("token", token)));
+    let file = File {
+        server: Server::default(),
+        listen_at: Place::variable("server.listen"),
+        mode_at: Place::variable("auth.mode"),
+        mode: Field::Is(Mode::Open),
+        deployments: vec![Deployment {
+            name: name("COZE_BASE_URL"),
+            base_url,
+            kind: None,
+            ca_file: None,
+            proxy: None,
+            headers: Vec::new(),
+            token,
+        }],
+        models: vec![Model {
+            name: name("COZE_BOT_ID"),
+            deployment: Field::Absent,
+            bot_id,
+            token: Field::Absent,
+            aliases: Vec::new(),
+            description: None,
+            system: SystemRule::default(),
+            reasoning: Reasoning::default(),
+            overflow: Overflow::default(),
+        }],
+        keys: Vec::new(),
+    };
+    let snapshot = build::build(file, Path::new(""), &mut report);
+    finish(snapshot, report, "environment")
+}
