@@ -1,7 +1,5 @@
 //! `cozeway key NAME`: a new client key.
 
-use anyhow::Context as _;
-
 use super::{Stop, explain, print};
 use crate::config::key_name_fault;
 use crate::secret::{Digest, Secret};
@@ -17,7 +15,7 @@ pub(super) fn run(args: Args) -> Result<(), Stop> {
     if let Some(reason) = key_name_fault(&args.name) {
         return Err(Stop::Wrong(format!("cozeway key: {reason}")));
     }
-    let key = new_key().context("there is no randomness")?;
+    let key = new_key().map_err(|error| anyhow::anyhow!("there is no randomness: {error}"))?;
     let digest = Digest::of(key.expose()).to_hex();
     print(&format!("{}\n\n[keys.{}]\nsha256 = \"{digest}\"\n", key.expose(), args.name))?;
     explain("The first line is the key: it is shown only this once. The rest belongs into the config.");

@@ -76,14 +76,15 @@ impl<'e> Reader<'e> {
 
     /// Parses the text; a text that is no TOML is a fault.
     pub(super) fn parse<'d>(&mut self, text: &'d str) -> Option<Spanned<DeTable<'d>>> {
-        match DeTable::parse(text) {
-            Ok(document) => Some(document),
-            Err(error) => {
-                let line = error.span().map_or(Some(1), |span| self.line(&span));
-                self.report.add(&Place { line, key: String::new() }, error.message());
-                None
-            }
-        }
+        let (document, errors) = DeTable::parse_recoverable(text);
+        // What follows the first one is often only its consequence.
+        let start = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
+        let Some(error) = errors.into_iter().min_by_key(start) else {
+            return Some(document);
+        };
+        let line = self.line(&error.span().unwrap_or_default());
+        self.report.add(&Place { line, key: String::new() }, error.message());
+        None
     }
 
     /// The entries of a table at a place.

@@ -225,8 +225,8 @@ fn system(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<SystemRule> {
     let rule = reader.section(table, "system")?;
     reader.only(&rule, &["variable"], &[]);
     let name = required(reader, &rule, "variable")?;
-    if name.value.trim().is_empty() {
-        reader.report.add(&name.at, "is empty");
+    if name.value.is_empty() || name.value.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        reader.report.add(&name.at, "is not the name of a variable: it has no spaces and is not empty");
     }
     Some(SystemRule::Variable(name.value))
 }

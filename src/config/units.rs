@@ -53,7 +53,7 @@ pub(super) fn show_duration(duration: Duration) -> String {
         return format!("{}ms", duration.as_millis());
     }
     for (unit, length) in [("d", 86_400), ("h", 3600), ("m", 60)] {
-        if seconds != 0 && seconds % length == 0 {
+        if seconds != 0 && seconds.is_multiple_of(length) {
             return format!("{}{unit}", seconds / length);
         }
     }

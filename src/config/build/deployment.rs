@@ -34,6 +34,9 @@ pub(super) fn build(tables: Vec<file::Deployment>, base: &Path, report: &mut Rep
 }
 
 fn one(table: file::Deployment, base: &Path, report: &mut Report) -> Entry {
+    if table.name.value.is_empty() || table.name.value.chars().any(char::is_control) {
+        report.add(&table.name.at, "the name of a deployment is not empty and has no control characters");
+    }
     let token = token::build(table.token, base, report);
     let url = table.base_url.as_ref().and_then(|item| report.check(&item.at, base_url(&item.value)));
     let proxy = table.proxy.and_then(|item| {

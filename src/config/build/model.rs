@@ -28,7 +28,7 @@ pub(super) fn check_names(tables: &[file::Model], report: &mut Report) -> BTreeM
                 continue;
             };
             if names.contains(&text) {
-                report.add(&alias.at, format!("is already the name of a model, [models.{text:?}]"));
+                report.add(&alias.at, "is already the name of a model");
             } else if let Some(other) = aliases.get(text) {
                 report.add(&alias.at, format!("is already an alias of the model {other:?}"));
             } else {

@@ -1,0 +1,437 @@
+//! Wrong files, and exactly what is said of them.
+
+use super::*;
+
+const COZE: &str = "[coze.local]\nbase_url = 'http://h'\ntoken = 't'\n";
+const MODEL: &str = "[models.m]\nbot_id = '1'\n";
+const KEY: &str = "[keys.k]\nkey = '0123456789abcdef'\n";
+
+/// A table of cases: each a file's beginning, with its faults. The rest of
+/// the file, which is good, follows.
+#[track_caller]
+fn table(rest: &[&str], cases: &[(&str, &[&str])]) {
+    for (text, expected) in cases {
+        wrong(&format!("{text}\n{}", rest.concat()), expected);
+    }
+}
+
+#[track_caller]
+fn wrong(text: &str, expected: &[&str]) {
+    let Err(faults) = parse(text, Path::new("f"), &env) else { panic!("no fault:\n{text}") };
+    let faults = faults.to_string();
+    assert!(!faults.contains("never"), "a secret: {faults}");
+    assert_eq!(faults.lines().collect::<Vec<_>>(), expected, "\n{text}");
+}
+
+const NO_KEY: &str = "auth.mode: there is no key: add one (`cozeway key NAME` makes it), \
+                      or set mode to \"passthrough\" or \"none\"";
+const NO_MODEL: &str = "there is no model: add a [models.NAME] table";
+const NO_DURATION: &str = "expected a duration such as \"15s\" (units: ms, s, m, h, d)";
+const NO_SIZE: &str = "expected a size such as \"20MB\" (units: B, KB, MB, GB, KiB, MiB, GiB)";
+
+#[test]
+fn what_is_no_toml_is_one_fault_with_its_line() {
+    wrong("[server]\n\nlisten = \n[models", &["f:3: string values must be quoted, expected literal string"]);
+    wrong("[models.m]\n[models.m]\nx = [", &["f:2: duplicate key"]);
+}
+
+#[test]
+fn what_is_needed_and_not_there() {
+    let coze = "f:1: coze: there is no Coze deployment: add a [coze.NAME] table";
+    wrong("", &[coze, &format!("f:1: models: {NO_MODEL}"), &format!("f:1: {NO_KEY}")]);
+    wrong(&format!("{MODEL}{KEY}"), &[coze]);
+    wrong(&format!("{COZE}{KEY}[models]"), &[&format!("f:6: models: {NO_MODEL}")]);
+    wrong(&format!("{COZE}{MODEL}"), &[&format!("f:1: {NO_KEY}")]);
+    wrong(&format!("{COZE}{MODEL}[auth]"), &[&format!("f:6: {NO_KEY}")]);
+    wrong(
+        &format!("{COZE}{MODEL}[auth]\nmode = 'keys'"),
+        &["f:7: auth.mode: mode \"keys\" needs a key: `cozeway key NAME` makes one"],
+    );
+}
+
+#[test]
+fn the_top_of_the_file() {
+    table(
+        &[COZE, MODEL, KEY],
+        &[
+            ("[sever]\nx = 1", &["f:1: sever: unknown key; did you mean \"server\"?"]),
+            ("zebra = 1", &["f:1: zebra: unknown key"]),
+            ("server = 5", &["f:1: server: expected a table, found an integer"]),
+            ("[limits]\nrequests_per_minute = 1", &["f:1: limits: is not supported by this version"]),
+            ("[state]\nurl = 'memory:'", &["f:1: state: is not supported by this version"]),
+            (
+                "[auth]\nmode = 'passthru'",
+                &[
+                    "f:2: auth.mode: expected one of \"keys\", \"passthrough\", \"none\"; did you mean \"passthrough\"?",
+                ],
+            ),
+            ("[auth]\nmodes = 'keys'", &["f:2: auth.modes: unknown key; did you mean \"mode\"?"]),
+        ],
+    );
+}
+
+#[test]
+fn the_server() {
+    table(
+        &[COZE, MODEL, KEY],
+        &[
+            ("[server]\nlisen = 'x'", &["f:2: server.lisen: unknown key; did you mean \"listen\"?"]),
+            (
+                "[server]\nlisten = 'localhost:1'",
+                &[
+                    "f:2: server.listen: expected an IP address and a port such as \"127.0.0.1:8787\" or \"[::1]:8787\"",
+                ],
+            ),
+            ("[server]\nlisten = 8787", &["f:2: server.listen: expected a string, found an integer"]),
+            ("[server]\nkeepalive = '15'", &[&format!("f:2: server.keepalive: {NO_DURATION}")]),
+            ("[server]\nkeepalive = 15", &[&format!("f:2: server.keepalive: {NO_DURATION}")]),
+            ("[server]\nkeepalive = '0s'", &["f:2: server.keepalive: must be from 1ms to 1h"]),
+            ("[server]\nkeepalive = '2h'", &["f:2: server.keepalive: must be from 1ms to 1h"]),
+            ("[server]\nupstream_timeout = '0ms'", &["f:2: server.upstream_timeout: must be from 1ms to 1d"]),
+            ("[server]\nshutdown_grace = '2d'", &["f:2: server.shutdown_grace: must be from 0s to 1d"]),
+            ("[server]\nmax_body = '20mb'", &[&format!("f:2: server.max_body: {NO_SIZE}")]),
+            ("[server]\nmax_body = -1", &[&format!("f:2: server.max_body: {NO_SIZE}")]),
+            ("[server]\nmax_body = 0", &["f:2: server.max_body: must be from 1B to 1GiB"]),
+            ("[server]\nmax_body = '2GiB'", &["f:2: server.max_body: must be from 1B to 1GiB"]),
+            ("[server]\nmax_body = true", &["f:2: server.max_body: expected a string, found a boolean"]),
+            (
+                "[server]\nallow_anonymous = 'yes'",
+                &["f:2: server.allow_anonymous: expected true or false, found a string"],
+            ),
+            (
+                "[server]\ncors_origins = 'x'",
+                &["f:2: server.cors_origins: expected a list of strings, found a string"],
+            ),
+            (
+                "[server]\ncors_origins = [\n'http://a',\n'a/b',\n7]",
+                &[
+                    "f:4: server.cors_origins[1]: expected an origin such as \"https://app.example.com\": scheme, host and port, no path",
+                    "f:5: server.cors_origins[2]: expected a string, found an integer",
+                ],
+            ),
+            (
+                "[server]\nconversation_wait = '5s'\ndrain_delay = '0s'\nmax_connections = 1\n\
+                 conversation_hints = []\ntrusted_proxies = []\ntls = {}",
+                &[
+                    "f:2: server.conversation_wait: is not supported by this version",
+                    "f:3: server.drain_delay: is not supported by this version",
+                    "f:4: server.max_connections: is not supported by this version",
+                    "f:5: server.conversation_hints: is not supported by this version",
+                    "f:6: server.trusted_proxies: is not supported by this version",
+                    "f:7: server.tls: is not supported by this version",
+                ],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn deployments() {
+    let no_url = "f:2: coze.c.base_url: expected a URL such as \"https://api.coze.com\"";
+    let no_http = "f:2: coze.c.base_url: expected a URL that begins with http:// or https://";
+    let credentials = "f:2: coze.c.base_url: must not hold a user or a password: use token, or headers";
+    table(
+        &[MODEL, KEY],
+        &[
+            ("[coze.c]\ntoken = 't'", &["f:1: coze.c: base_url is missing"]),
+            ("[coze.c]\nbase_url = 'h:8888/x y'\ntoken = 't'", &[no_http]),
+            ("[coze.c]\nbase_url = 'h'\ntoken = 't'", &[no_url]),
+            ("[coze.c]\nbase_url = 'ftp://h'\ntoken = 't'", &[no_http]),
+            ("[coze.c]\nbase_url = 'http://u:${SECRET}@h'\ntoken = 't'", &[credentials]),
+            (
+                "[coze.c]\nbase_url = 'http://h?x=1'\ntoken = 't'",
+                &["f:2: coze.c.base_url: must end with the host or a path: no query, no fragment"],
+            ),
+            (
+                "[coze.c]\nbase_url = 'http://h'\ntoken = 't'\nkind = 'Cloud'",
+                &["f:4: coze.c.kind: expected one of \"studio\", \"cloud\"; did you mean \"cloud\"?"],
+            ),
+            (
+                "[coze.c]\nbase_url = 'http://h'\ntoken = 't'\ntoken_file = 't'",
+                &["f:1: coze.c: has both token and token_file; only one can be"],
+            ),
+            ("[coze.c]\nbase_url = 'http://h'\ntoken = '${EMPTY}'", &["f:3: coze.c.token: is empty"]),
+            (
+                "[coze.c]\nbase_url = 'http://h'\ntoken = '${SPACED}'",
+                &["f:3: coze.c.token: holds a space or other characters that no header takes"],
+            ),
+            (
+                "[coze.c]\nbase_url = 'http://h'\ntoken_file = 'no/such'",
+                &["f:3: coze.c.token_file: cannot read it: No such file or directory (os error 2)"],
+            ),
+            (
+                "[coze.c]\nbase_url = 'http://h'\ntoken = 't'\nca_file = 'no/such'",
+                &["f:4: coze.c.ca_file: cannot read it: No such file or directory (os error 2)"],
+            ),
+            (
+                "[coze.c]\nbase_url = 'http://h'\ntoken = 't'\nproxy = 'socks5://u:${SECRET}@p'",
+                &["f:4: coze.c.proxy: a SOCKS proxy is not supported by this version"],
+            ),
+            (
+                "[coze.c]\nbase_url = 'http://h'\ntoken = 't'\nproxy = 'proxy'",
+                &["f:4: coze.c.proxy: expected the URL of a proxy such as \"http://proxy:3128\""],
+            ),
+            (
+                "[coze.c]\nbase_url = 'http://h'\ntoken = 't'\n[coze.c.headers]\n'a b' = 'x'\nx-a = 1\n\
+                 Authorization = '${SECRET}'\nx-b = '${WILD}'\nX-C = 'a'\nx-c = 'b'",
+                &[
+                    "f:5: coze.c.headers.\"a b\": is not the name of a header",
+                    "f:6: coze.c.headers.x-a: expected a string, found an integer",
+                    "f:7: coze.c.headers.Authorization: the gateway sets this header itself",
+                    "f:8: coze.c.headers.x-b: holds characters that no header takes",
+                    "f:10: coze.c.headers.x-c: the same header is given twice",
+                ],
+            ),
+            (
+                "[coze.c]\nbase_url = 'http://h'\noauth = {}\ntoken = 't'\ntokn = 'x'",
+                &[
+                    "f:3: coze.c.oauth: is not supported by this version",
+                    "f:5: coze.c.tokn: unknown key; did you mean \"token\"?",
+                ],
+            ),
+            (
+                "[coze.c]\nbase_url = 'http://h'\ntoken = '${A}${B:-x}${C}'",
+                &[
+                    "f:3: coze.c.token: the environment variable A is not set",
+                    "f:3: coze.c.token: the environment variable C is not set",
+                ],
+            ),
+            (
+                "[coze.c]\nbase_url = 'http://h'",
+                &["f:3: models.m: there is no token for it: give token or token_file here or in [coze.c]"],
+            ),
+            (
+                "[coze.''] \nbase_url = 'http://h'\ntoken = 't'",
+                &["f:1: coze.\"\": the name of a deployment is not empty and has no control characters"],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_certificate_that_is_none_is_said_at_its_file() {
+    let directory = Directory::new("ca");
+    let path = directory.write("ca.pem", "no certificate");
+    let text = format!("{COZE}ca_file = '{}'\n{MODEL}{KEY}", path.display());
+    wrong(&text, &["f:4: coze.local.ca_file: no certificate in PEM form"]);
+    let path = directory.write("empty", "\n");
+    let text = format!("{MODEL}token_file = '{0}'\n{COZE}[keys.k]\nkey_file = '{0}'", path.display());
+    wrong(&text, &["f:3: models.m.token_file: it is empty", "f:8: keys.k.key_file: the file is empty"]);
+}
+
+#[test]
+fn models() {
+    let long = format!("[models.{}]\nbot_id = '1'", "x".repeat(129));
+    let long_fault = format!("f:1: models.{}: the name of a model has 1 to 128 characters", "x".repeat(129));
+    let id = "expected the id of a bot: decimal digits, as in the address of the bot's page";
+    table(
+        &[COZE, KEY],
+        &[
+            ("[models.m]", &["f:1: models.m: bot_id is missing"]),
+            ("[models.m]\nbot_id = 75", &["f:2: models.m.bot_id: an id is a string: put it in quotes"]),
+            ("[models.m]\nbot_id = '0'", &[&format!("f:2: models.m.bot_id: {id}")]),
+            ("[models.m]\nbot_id = '7a'", &[&format!("f:2: models.m.bot_id: {id}")]),
+            ("[models.m]\nbot_id = '99999999999999999999'", &[&format!("f:2: models.m.bot_id: {id}")]),
+            ("[models]\nm = '75'", &["f:2: models.m: expected a table, found a string"]),
+            (
+                "[models.m]\nbot_id = '1'\ncoze = 'loca'",
+                &["f:3: models.m.coze: there is no such Coze deployment; did you mean \"local\"?"],
+            ),
+            (
+                "[models.m]\nbot_id = '1'\ncoze = '${SECRET}'",
+                &["f:3: models.m.coze: there is no such Coze deployment"],
+            ),
+            (
+                "[coze.b]\nbase_url = 'http://h'\n[models.m]\nbot_id = '1'",
+                &[
+                    "f:3: models.m: coze is missing: with several deployments say which one, of \"b\", \"local\"",
+                ],
+            ),
+            ("[models.'']\nbot_id = '1'", &["f:1: models.\"\": the name of a model has 1 to 128 characters"]),
+            (&long, &[&long_fault]),
+            (
+                "[models.'a b']\nbot_id = '1'",
+                &["f:1: models.\"a b\": the name of a model has no spaces and no control characters"],
+            ),
+            ("[models.'a*']\nbot_id = '1'", &["f:1: models.\"a*\": only an alias may hold a *, at its end"]),
+            (
+                "[models.m]\nbot_id = '1'\naliases = ['a*b', '**', '', 'm', 'x', 'x', 3]\n\
+                 [models.n]\nbot_id = '1'\naliases = ['m', 'x', 'y*', 'y*', '*']",
+                &[
+                    "f:3: models.m.aliases[6]: expected a string, found an integer",
+                    "f:3: models.m.aliases[0]: only the last character may be a *",
+                    "f:3: models.m.aliases[1]: only the last character may be a *",
+                    "f:3: models.m.aliases[2]: the name of a model has 1 to 128 characters",
+                    "f:3: models.m.aliases[3]: is already the name of a model",
+                    "f:3: models.m.aliases[5]: is already an alias of the model \"m\"",
+                    "f:6: models.n.aliases[0]: is already the name of a model",
+                    "f:6: models.n.aliases[1]: is already an alias of the model \"m\"",
+                    "f:6: models.n.aliases[3]: is already an alias of the model \"n\"",
+                ],
+            ),
+            (
+                "[models.m]\nbot_id = '1'\nsystem = 'ignore'\nreasoning = 'feild'\noverflow = 1",
+                &[
+                    "f:3: models.m.system: expected one of \"prepend\", \"drop\", \"reject\"",
+                    "f:4: models.m.reasoning: expected one of \"field\", \"both\", \"think\", \"drop\"; did you mean \"field\"?",
+                    "f:5: models.m.overflow: expected a string, found an integer",
+                ],
+            ),
+            (
+                "[models.m]\nbot_id = '1'\nsystem = { variabel = 'x' }",
+                &[
+                    "f:3: models.m.system.variabel: unknown key; did you mean \"variable\"?",
+                    "f:3: models.m.system: variable is missing",
+                ],
+            ),
+            (
+                "[models.m]\nbot_id = '1'\nsystem = { variable = '' }",
+                &[
+                    "f:3: models.m.system.variable: is not the name of a variable: it has no spaces and is not empty",
+                ],
+            ),
+            ("[models.m]\nbot_id = '1'\ntoken = ' '", &["f:3: models.m.token: is empty"]),
+            (
+                "[models.w]\nworkflow_id = '1'\ninput = 'x'\nparameters = {}\noutput = 'x'\nstream = false",
+                &[
+                    "f:2: models.w.workflow_id: is not supported by this version",
+                    "f:3: models.w.input: is not supported by this version",
+                    "f:4: models.w.parameters: is not supported by this version",
+                    "f:5: models.w.output: is not supported by this version",
+                    "f:6: models.w.stream: is not supported by this version",
+                ],
+            ),
+            (
+                "[models.w]\nchatflow_id = '1'\napp_id = '1'\nmemory = 'off'\nhistory_rounds = 5",
+                &[
+                    "f:2: models.w.chatflow_id: is not supported by this version",
+                    "f:3: models.w.app_id: is not supported by this version",
+                    "f:4: models.w.memory: is not supported by this version",
+                    "f:5: models.w.history_rounds: is not supported by this version",
+                ],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn keys() {
+    let name = "the name of a key has 1 to 32 characters: a-z, 0-9, - and _";
+    let long = format!("[keys.{}]\nkey = '0123456789abcdef'", "x".repeat(33));
+    let long_fault = format!("f:1: keys.{}: {name}", "x".repeat(33));
+    let hex = "expected the SHA-256 of a key: 64 digits of 0-9 and a-f, in lower case";
+    let upper = format!("[keys.k]\nsha256 = '{}'", "A".repeat(64));
+    let again = format!(
+        "[keys.a]\nkey = '0123456789abcdef'\n[keys.b]\nsha256 = '{}'",
+        crate::secret::Digest::of("0123456789abcdef").to_hex()
+    );
+    table(
+        &[COZE, "[models.support]\nbot_id = '1'\naliases = ['gpt-4o']\n"],
+        &[
+            ("[keys.Team]\nkey = '0123456789abcdef'", &[&format!("f:1: keys.Team: {name}")]),
+            (&long, &[&long_fault]),
+            ("[keys.k]", &["f:1: keys.k: needs one of key, sha256 and key_file"]),
+            ("[keys.k]\nkey = 'x'\nsha256 = 'x'", &["f:1: keys.k: has both key and sha256; only one can be"]),
+            (
+                "[keys.k]\nkey = '0123456789abcde'",
+                &["f:2: keys.k.key: holds a key of less than 16 characters, which can be guessed"],
+            ),
+            ("[keys.k]\nkey = ''", &["f:2: keys.k.key: is empty"]),
+            (
+                "[keys.k]\nkey = '0123456789 abcdef'",
+                &["f:2: keys.k.key: holds a space or other characters that no header takes"],
+            ),
+            (&upper, &[&format!("f:2: keys.k.sha256: {hex}")]),
+            ("[keys.k]\nsha256 = 'abc'", &[&format!("f:2: keys.k.sha256: {hex}")]),
+            (
+                "[keys.k]\nkey_file = 'no/such'",
+                &["f:2: keys.k.key_file: cannot read it: No such file or directory (os error 2)"],
+            ),
+            (&again, &["f:3: keys.b: has the same key as [keys.a]"]),
+            (
+                "[keys.k]\nkey = '0123456789abcdef'\nmodels = ['suport', 'desk*', 'gpt-4o', 's*t', 's*', 'support']",
+                &[
+                    "f:3: keys.k.models[0]: there is no such model; did you mean \"support\"?",
+                    "f:3: keys.k.models[1]: there is no such model",
+                    "f:3: keys.k.models[2]: is an alias: keys are given models by name, here \"support\"",
+                    "f:3: keys.k.models[3]: only the last character may be a *",
+                ],
+            ),
+            (
+                "[keys.k]\nkey = '0123456789abcdef'\nmodels = []",
+                &["f:3: keys.k.models: an empty list allows no model: leave it out to allow all"],
+            ),
+            (
+                "[keys.k]\nkey = '0123456789abcdef'\nuser_headers = ['x-a', 'x a']",
+                &["f:3: keys.k.user_headers[1]: is not the name of a header"],
+            ),
+            (
+                "[keys.k]\nkey = '0123456789abcdef'\nrequests_per_minute = 1\ntokens_per_minute = 1\n\
+                 concurrent_requests = 1\nmodel = 'x'",
+                &[
+                    "f:3: keys.k.requests_per_minute: is not supported by this version",
+                    "f:4: keys.k.tokens_per_minute: is not supported by this version",
+                    "f:5: keys.k.concurrent_requests: is not supported by this version",
+                    "f:6: keys.k.model: unknown key; did you mean \"models\"?",
+                ],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn modes() {
+    let open = "mode \"none\" lets everybody in who reaches this address: listen on 127.0.0.1, \
+                use keys, or say allow_anonymous = true";
+    let refused = format!("f:2: server.listen: {open}");
+    table(
+        &[COZE, MODEL],
+        &[
+            ("[server]\nlisten = '0.0.0.0:1'\n[auth]\nmode = 'none'", &[&refused]),
+            ("[server]\nlisten = '[::]:1'\n[auth]\nmode = 'none'", &[&refused]),
+            (
+                "[auth]\nmode = 'none'\n[keys.k]\nkey = '0123456789abcdef'",
+                &["f:2: auth.mode: there are keys, which mode \"none\" does not ask for"],
+            ),
+            (
+                "[auth]\nmode = 'passthrough'\n[keys.k]\nkey = '0123456789abcdef'",
+                &["f:2: auth.mode: there are keys, which mode \"passthrough\" does not ask for"],
+            ),
+        ],
+    );
+    for listen in ["127.0.0.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "0.0.0.0:1'\nallow_anonymous = true #"] {
+        good(
+            &format!("{COZE}{MODEL}[server]\nlisten = '{listen}'\n[auth]\nmode = 'none'").replace("#'", "#"),
+        );
+    }
+}
+
+#[test]
+fn the_faults_of_a_whole_file_come_together_and_sorted() {
+    wrong(
+        "[models.m]\nbot_id = 75\n[keys.K]\nkey = 'short'\n[server]\nkeepalive = '0s'\nlisten = ''\n\
+         [coze.a]\nbase_url = '${NOWHERE}'\n[models.n]\ncoze = 'b'\n[auth]\nmode = 'nobody'\nx = 1",
+        &[
+            "f:2: models.m.bot_id: an id is a string: put it in quotes",
+            "f:3: keys.K: the name of a key has 1 to 32 characters: a-z, 0-9, - and _",
+            "f:4: keys.K.key: holds a key of less than 16 characters, which can be guessed",
+            "f:6: server.keepalive: must be from 1ms to 1h",
+            "f:7: server.listen: expected an IP address and a port such as \"127.0.0.1:8787\" or \"[::1]:8787\"",
+            "f:9: coze.a.base_url: the environment variable NOWHERE is not set",
+            "f:10: models.n: bot_id is missing",
+            "f:11: models.n.coze: there is no such Coze deployment",
+            "f:13: auth.mode: expected one of \"keys\", \"passthrough\", \"none\"",
+            "f:14: auth.x: unknown key",
+        ],
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_fault() {
+    let missing = load(Path::new("no/such.toml"), &env).unwrap_err();
+    assert_eq!(missing.to_string(), "no/such.toml: cannot read it: No such file or directory (os error 2)");
+    let directory = Directory::new("bytes");
+    let path = directory.0.join("f.toml");
+    std::fs::write(&path, b"x = \"\xff\"").unwrap();
+    assert_eq!(load(&path, &env).unwrap_err().to_string(), format!("{}: is not UTF-8 text", path.display()));
+}
