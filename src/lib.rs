@@ -17,4 +17,5 @@ pub mod config;
 pub mod coze;
 pub mod openai;
 pub mod secret;
+pub mod simulator;
 pub mod turn;
