@@ -6,6 +6,7 @@
 
 mod chat;
 mod check;
+mod demo;
 mod key;
 mod serve;
 
@@ -28,6 +29,9 @@ pub struct Cli {
 enum Command {
     /// Run the gateway
     Serve(serve::Args),
+    /// Run a gateway in front of a simulated Coze: no account, no file, no
+    /// network
+    Demo(demo::Args),
     /// Check the config and show what each model comes to, secrets masked
     Check(check::Args),
     /// Make a random client key and the config entry that lets it in
@@ -53,6 +57,7 @@ impl Cli {
     pub fn run(self) -> Result<(), Stop> {
         match self.command {
             Command::Serve(args) => serve::run(args),
+            Command::Demo(args) => demo::run(args),
             Command::Check(args) => check::run(args),
             Command::Key(args) => key::run(args),
             Command::Chat(args) => chat::run(args),

@@ -20,5 +20,6 @@ pub mod http;
 pub mod openai;
 pub mod relay;
 pub mod secret;
+pub mod simulator;
 pub mod telemetry;
 pub mod turn;
