@@ -37,7 +37,7 @@ fn ours(chunks: &[Vec<u8>]) -> Vec<Named> {
 
 /// What eventsource-stream makes of them.
 fn theirs(chunks: &[Vec<u8>]) -> Vec<Named> {
-    let chunks = stream::iter(chunks.to_vec().into_iter().map(Ok::<_, std::convert::Infallible>));
+    let chunks = stream::iter(chunks.iter().cloned().map(Ok::<_, std::convert::Infallible>));
     let events = EventStream::new(chunks).map(|event| {
         let event = event.expect("UTF-8 in, UTF-8 out");
         // Its name for an event without a name.

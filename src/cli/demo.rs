@@ -51,7 +51,7 @@ fn snapshot(listen: SocketAddr, upstream: SocketAddr) -> Result<Snapshot, Stop> 
         let _ = write!(
             text,
             "\n[models.{}]\nbot_id = \"{}\"\ndescription = \"{}\"\n",
-            bot.name, bot.id, bot.description
+            bot.name, bot.bot_id, bot.description
         );
     }
     Ok(config::parse(&text, std::path::Path::new("demo"), &|_| None)?)

@@ -1,0 +1,19 @@
+//! The real binary over real sockets, in front of a simulated Coze.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions, reason = "tests")]
+
+#[path = "../support/mod.rs"]
+mod shared;
+mod support;
+
+mod access;
+mod bot_view;
+mod faults;
+mod leaving;
+mod load;
+mod logs;
+mod malformed;
+mod serving;
+mod stopping;
+mod streaming;
+mod whole;
