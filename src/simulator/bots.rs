@@ -1,6 +1,6 @@
 //! The bots that live here: what each says to what it is given.
 //!
-//! In comes a context, out come [`Act`]s. Touches no wire and no clock.
+//! In comes a context, out comes what to do, act by act. Touches no wire and no clock.
 
 use std::time::Duration;
 
