@@ -571,3 +571,29 @@ async fn an_uploaded_file_is_seen_by_its_id() {
     let seen = coze.chat(bots::CONTEXT, &json!([message])).await;
     assert_eq!(seen.answer(), format!("user: see {}", upload.url));
 }
+
+#[tokio::test]
+async fn the_gateways_own_client_understands_it() {
+    use crate::coze::{chat, client, sse};
+    use crate::turn;
+
+    let coze = coze(Options::instant()).await;
+    let base_url = format!("http://{}", coze.address);
+    let client = client::Client::new(client::Settings { base_url, ..client::Settings::default() }).unwrap();
+    let prompt = turn::Prompt {
+        messages: vec![turn::Message::text(turn::Role::User, "a story")],
+        ..turn::Prompt::default()
+    };
+    let call = chat::call(bots::STORYTELLER, "u", &prompt);
+    let mut opened = client.open(&call, &crate::secret::Secret::new(DEMO_TOKEN)).await.unwrap();
+    assert!(opened.log_id.is_some());
+    let mut decoder = sse::Decoder::default();
+    let (mut reader, mut reply) = (chat::Reader::default(), turn::Reply::default());
+    while let Some(chunk) = opened.chunk().await.unwrap() {
+        let read = |event: sse::Event<'_>| reader.read(event, &mut |event| reply.push(event)).unwrap();
+        decoder.push(&chunk, read).unwrap();
+    }
+    reader.end(&mut |event| reply.push(event)).unwrap();
+    assert!(reply.text().decode().ends_with("each evening, in turn."));
+    assert!(reply.thinking().decode().starts_with("They want a story."));
+}
