@@ -14,6 +14,7 @@
 mod book;
 pub mod bots;
 mod chat;
+mod files;
 mod records;
 mod request;
 mod run;
@@ -23,6 +24,7 @@ mod streams;
 mod wire;
 
 pub use bots::{Behaviour, Bot, DemoBot, Seen, Standing, demo_bots};
+pub use files::Upload;
 pub use script::{Head, Opening, Script, Step};
 
 use std::collections::{HashMap, VecDeque};
@@ -104,7 +106,9 @@ struct Shared {
     book: Mutex<Book>,
     scripts: Mutex<HashMap<String, VecDeque<Script>>>,
     recorded: Mutex<Recording>,
+    files: Mutex<files::Files>,
     streams: streams::Streams,
+    runs: streams::Streams,
 }
 
 #[derive(Debug, Default)]
@@ -123,7 +127,9 @@ impl Simulator {
             book: Mutex::default(),
             scripts: Mutex::default(),
             recorded: Mutex::default(),
+            files: Mutex::default(),
             streams: streams::Streams::default(),
+            runs: streams::Streams::default(),
         }));
         for (bot_id, script) in scripts {
             simulator.script(&bot_id, script);
@@ -162,6 +168,13 @@ impl Simulator {
         self.0.streams.count()
     }
 
+    /// How many runs go on at this moment, those included whose client has
+    /// left (protocol 6(e)). Scripts are none.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.0.runs.count()
+    }
+
     /// What a bot was given in a chat: the history (protocol 3.3) and the
     /// question, oldest first. `None` for a chat that is not known.
     #[must_use]
@@ -185,12 +198,22 @@ impl Simulator {
         book.conversations().filter(|place| !place.deleted).map(|place| place.id.to_string()).collect()
     }
 
+    /// The files that were uploaded (protocol 4.7), oldest first.
+    #[must_use]
+    pub fn uploads(&self) -> Vec<Upload> {
+        self.files().all()
+    }
+
     fn options(&self) -> &Options {
         &self.0.options
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
         lock(&self.0.book)
+    }
+
+    fn files(&self) -> MutexGuard<'_, files::Files> {
+        lock(&self.0.files)
     }
 
     fn open(&self) -> streams::Open {

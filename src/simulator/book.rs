@@ -161,8 +161,8 @@ impl Book {
     /// Forgets the oldest conversations while there is too much; never `keep`.
     fn shrink(&mut self, keep: Id) {
         while self.order.len() > MAX_CONVERSATIONS || self.bytes > MAX_BYTES {
-            let Some(oldest) = self.order.front().copied().filter(|id| *id != keep) else { return };
-            self.order.pop_front();
+            let oldest = self.order.iter().position(|id| *id != keep);
+            let Some(oldest) = oldest.and_then(|at| self.order.remove(at)) else { return };
             let Some(conversation) = self.conversations.remove(&oldest) else { continue };
             self.bytes -= conversation.bytes;
             for run in conversation.runs {
@@ -381,6 +381,17 @@ mod tests {
         round(&mut book, second, "q", &big);
         assert!(book.conversation(first).is_none());
         assert_eq!(book.history(second, 1).len(), 2);
+    }
+
+    #[test]
+    fn a_conversation_that_grows_is_kept_and_others_make_room() {
+        let mut book = Book::default();
+        let first = book.create(0, None, String::new(), None);
+        let second = book.create(0, None, String::new(), None);
+        round(&mut book, second, "q", &"x".repeat(MAX_BYTES / 2));
+        round(&mut book, first, "q", &"x".repeat(MAX_BYTES / 2));
+        assert!(book.conversation(second).is_none());
+        assert_eq!(book.history(first, 1).len(), 2);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The bots that live here: what each says to what it is given.
 //!
-//! In comes a context, out come [`Act`]s. Touches no wire and no clock.
+//! In comes a context, out comes what to do, act by act. Touches no wire and no clock.
 
 use std::time::Duration;
 
@@ -81,7 +81,8 @@ pub enum Behaviour {
     Echo,
     /// Thinks, tells a story, suggests three questions.
     Storyteller,
-    /// Lists what it was given: `role: text` line by line.
+    /// Lists what it was given: `role: text` line by line, each text cut at
+    /// 4,000 characters.
     Context,
     /// Fails after a few words (failure shape C, protocol 3.6).
     Broken,
@@ -147,6 +148,9 @@ impl From<&DemoBot> for Bot {
     }
 }
 
+/// The longest text that the `context` bot repeats, in characters.
+const MAX_LINE: usize = 4_000;
+
 /// A message of the context that a bot was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
@@ -159,9 +163,17 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// `role: text`, then the images' addresses.
+    /// `role: text`, then the images' addresses. A long text is cut: an
+    /// answer that holds whole answers would double from turn to turn.
     fn line(&self) -> String {
-        let mut line = format!("{}: {}", self.role, self.text);
+        let mut line = format!("{}: ", self.role);
+        match self.text.char_indices().nth(MAX_LINE) {
+            Some((end, _)) => {
+                line.extend(self.text.get(..end));
+                line.push('…');
+            }
+            None => line.push_str(&self.text),
+        }
         for image in &self.images {
             line.push(' ');
             line.push_str(image);
@@ -311,6 +323,13 @@ mod tests {
         ];
         let play = play(Behaviour::Context, &query("x"), &context, false, Duration::ZERO);
         assert_eq!(text_of(play), "user: hi http://h/i.png\nassistant: hello");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_in_the_list() {
+        let seen = |length| Seen { role: "user", text: "好".repeat(length), images: Vec::new() };
+        assert_eq!(seen(MAX_LINE).line(), format!("user: {}", "好".repeat(MAX_LINE)));
+        assert_eq!(seen(MAX_LINE + 1).line(), format!("user: {}…", "好".repeat(MAX_LINE)));
     }
 
     #[test]

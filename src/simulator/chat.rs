@@ -18,12 +18,15 @@ use super::bots::{self, Behaviour, Bot, Play, Seen, Standing};
 use super::request::{Ask, Incoming, Messages};
 use super::run::Performance;
 use super::script::Head;
-use super::server::{Connection, bad_request, json_response};
+use super::server::{Connection, bad_request, json_response, uncoded};
 use super::streams::Open;
 use super::wire::{self, Id, Map};
 
 /// How many events wait for a client that reads slowly.
 const QUEUE: usize = 16;
+
+/// How many runs may go on at a time.
+const MAX_RUNNING: usize = 4_096;
 
 /// What a question that cannot be stored is answered with: MySQL's words for
 /// a `user_id` over 60 characters (protocol 6(g)).
@@ -58,6 +61,9 @@ pub(super) fn answer(
         Ok(ask) => ask,
         Err(text) => return bad_request(&text),
     };
+    if simulator.running() >= MAX_RUNNING {
+        return uncoded();
+    }
     match (start(simulator, caller.owner, conversation, &ask), ask.stream) {
         (Start::Run(performance, events), true) => {
             spawn(performance, &caller.connection);
@@ -80,7 +86,11 @@ pub(super) fn answer(
 /// Lets a run go on by itself, as long as the server does.
 fn spawn(performance: Performance, connection: &Connection) {
     let life = connection.life();
-    tokio::spawn(async move { life.run_until_cancelled(performance.perform()).await });
+    let running = performance.simulator.0.runs.open();
+    tokio::spawn(async move {
+        let _counted = running;
+        life.run_until_cancelled(performance.perform()).await
+    });
 }
 
 fn one_event(event: Bytes, open: Open) -> Response<Body> {
@@ -110,7 +120,7 @@ fn start(simulator: &Simulator, owner: usize, conversation: Option<Id>, ask: &As
         Ok(bot) => bot,
         Err(text) => return Start::Refused(text),
     };
-    let messages = match ask.messages() {
+    let messages = match ask.messages(&simulator.files()) {
         Ok(messages) => messages,
         Err(text) => return Start::Refused(text),
     };

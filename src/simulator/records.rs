@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Simulator;
-use super::bots::Standing;
+use super::bots::{Bot, Standing};
 use super::server::{bad_request, coded, json_response, plain};
 use super::wire::{self, BotInfo, Chat, Id};
 
@@ -103,18 +103,45 @@ pub(super) fn bot(simulator: &Simulator, id: Id) -> Response<Body> {
         code: u32,
         msg: &'static str,
     }
-    let Some(bot) = simulator.bot(&id.to_string()) else {
-        return coded(100_000_003, "unauthorized access : agent not exist");
-    };
-    match bot.standing {
-        Standing::Foreign => coded(110_000_001, "agent not own"),
-        Standing::Unpublished => coded(
-            100_000_000,
-            &format!("invalid parameter : agent not published, agentID={id} connectorID=1024"),
-        ),
-        Standing::Published => {
+    match published(simulator, id) {
+        Ok(bot) => {
             let data = BotInfo::new(id, &bot.name, &bot.description);
             json_response(&wire::json(&Info { data, code: 0, msg: "" }))
         }
+        Err(refusal) => refusal.answer(),
+    }
+}
+
+/// `GET /v1/bot/get_online_info`: the same object without an envelope
+/// (protocol 4.8; `bot_online_info.server.json`).
+pub(super) fn online(simulator: &Simulator, id: Id) -> Response<Body> {
+    match published(simulator, id) {
+        Ok(bot) => json_response(&wire::json(&BotInfo::new(id, &bot.name, &bot.description))),
+        Err(refusal) => refusal.answer(),
+    }
+}
+
+/// Why nothing is said about a bot.
+struct Refusal(u32, String);
+
+impl Refusal {
+    fn answer(&self) -> Response<Body> {
+        coded(self.0, &self.1)
+    }
+}
+
+/// A bot that is the caller's and published.
+fn published(simulator: &Simulator, id: Id) -> Result<Bot, Refusal> {
+    let Some(bot) = simulator.bot(&id.to_string()) else {
+        return Err(Refusal(100_000_003, "unauthorized access : agent not exist".to_owned()));
+    };
+    match bot.standing {
+        Standing::Published => Ok(bot),
+        Standing::Foreign => Err(Refusal(110_000_001, "agent not own".to_owned())),
+        // `bot_not_published.server.json`.
+        Standing::Unpublished => Err(Refusal(
+            100_000_000,
+            format!("invalid parameter : agent not published, agentID={id} connectorID=1024"),
+        )),
     }
 }

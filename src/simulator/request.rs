@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::book::{Content, Kind};
+use super::files::Files;
 use super::wire::{self, Id, Map};
 
 /// What the column for a request's text holds (protocol 8).
@@ -15,6 +16,9 @@ const MAX_REQUEST_TEXT: usize = 65_535;
 
 /// The longest `user_id`, in characters (protocol 6(g)).
 const MAX_USER_ID: usize = 60;
+
+/// The refusal of a `file_id` that nobody has uploaded (protocol 3.2).
+const NO_SUCH_FILE: &str = "code=104000008 message=upload system error : file not found\nstack=/app/application/conversation/openapi_agent_run.go:240 (*OpenapiAgentRunApplication).parseQueryContent\n";
 
 /// A body that could be bound.
 #[derive(Debug)]
@@ -127,11 +131,11 @@ impl Ask {
     ///
     /// # Errors
     /// The text of the refusal (failure shape A).
-    pub(super) fn messages(&self) -> Result<Messages, String> {
+    pub(super) fn messages(&self, files: &Files) -> Result<Messages, String> {
         let mut messages = Messages::default();
         let last = self.items.len().checked_sub(1);
         for (index, item) in self.items.iter().enumerate() {
-            let incoming = item.read()?;
+            let incoming = item.read(files)?;
             if Some(index) == last && item.role.as_deref() == Some("user") {
                 // An empty query is a query, too (protocol 3.7).
                 messages.query = Some(incoming.map(|incoming| incoming.content).unwrap_or_default());
@@ -145,7 +149,7 @@ impl Ask {
 
 impl Item {
     /// The message to store; `None` if the server drops it silently.
-    fn read(&self) -> Result<Option<Incoming>, String> {
+    fn read(&self, files: &Files) -> Result<Option<Incoming>, String> {
         if !matches!(self.role.as_deref(), Some("user" | "assistant")) {
             return Err("additional message role only support user and assistant".to_owned());
         }
@@ -163,7 +167,7 @@ impl Item {
             _ if kind == Kind::Answer => {
                 return Err("additional message type answer only support text content".to_owned());
             }
-            Some("object_string") => match read_object(content)? {
+            Some("object_string") => match read_object(content, files)? {
                 Some(content) => content,
                 None => return Ok(None),
             },
@@ -174,7 +178,7 @@ impl Item {
 }
 
 /// Reads an `object_string`; `None` if it is no JSON.
-fn read_object(object: &str) -> Result<Option<Content>, String> {
+fn read_object(object: &str, uploads: &Files) -> Result<Option<Content>, String> {
     let Ok(parts) = serde_json::from_str::<Vec<Part>>(object) else { return Ok(None) };
     let mut content = Content { object: Some(object.to_owned()), ..Content::default() };
     let mut text = None;
@@ -187,10 +191,7 @@ fn read_object(object: &str) -> Result<Option<Content>, String> {
             "image" | "file" => {
                 let url = match (part.file_url, part.file_id) {
                     (Some(url), _) if !url.is_empty() => url,
-                    // There is no upload here: no file id is known.
-                    (_, Some(_)) => {
-                        return Err("code=104000008 message=upload system error : file not found\nstack=/app/application/conversation/openapi_agent_run.go:240 (*OpenapiAgentRunApplication).parseQueryContent\n".to_owned());
-                    }
+                    (_, Some(id)) => uploads.url(&id).ok_or_else(|| NO_SUCH_FILE.to_owned())?,
                     _ => continue,
                 };
                 if kind == "image" {
@@ -235,7 +236,9 @@ mod tests {
     use super::*;
 
     fn sorted(items: Value) -> Result<Messages, String> {
-        Ask::bind(&json!({"bot_id": "1", "user_id": "", "additional_messages": items})).unwrap().messages()
+        Ask::bind(&json!({"bot_id": "1", "user_id": "", "additional_messages": items}))
+            .unwrap()
+            .messages(&Files::default())
     }
 
     fn text(text: &str) -> Content {

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::wire::{self, Fault, Id};
-use super::{Recorded, Simulator, chat, records, script};
+use super::{Recorded, Simulator, chat, files, records, script};
 
 /// How many connections there may be at a time.
 const MAX_CONNECTIONS: usize = 4_096;
@@ -141,6 +141,9 @@ async fn respond(
         Ok(json) => json,
         Err(error) => return bad_request(&format!("bind body failed, err={error}")),
     };
+    if endpoint == Endpoint::Upload && parts.method == Method::POST {
+        return files::upload(simulator, &parts.headers, &body);
+    }
     let query = Query::of(parts.uri.query().unwrap_or_default());
     let caller = Caller { owner, connection };
     route(simulator, caller, &parts.method, endpoint, &query, &json)
@@ -198,6 +201,11 @@ async fn route(
         E::Conversation(id) if method == Method::PUT => records::rename(simulator, owner, id, body),
         E::Conversation(id) if method == Method::DELETE => records::delete(simulator, owner, id),
         E::Clear(id) if post => records::clear(simulator, owner, id),
+        // Without the connector the server panics (protocol 4.8).
+        E::BotOnline if get && query.get("connector_id").is_none() => {
+            with_status(StatusCode::INTERNAL_SERVER_ERROR, Response::new(Body::empty()))
+        }
+        E::BotOnline if get => records::online(simulator, query.required("bot_id")?),
         E::Bot(id) if get => records::bot(simulator, id),
         // A known path with a wrong method (protocol 1.3).
         _ => plain(StatusCode::NOT_FOUND, "404 page not found"),
@@ -218,6 +226,8 @@ enum Endpoint {
     Conversation(Id),
     Clear(Id),
     Bot(Id),
+    BotOnline,
+    Upload,
 }
 
 impl Endpoint {
@@ -236,6 +246,8 @@ impl Endpoint {
             ["v1", "conversations", id] => Self::Conversation(Id::parse(id)?),
             ["v1", "conversations", id, "clear"] => Self::Clear(Id::parse(id)?),
             ["v1", "bots", id] => Self::Bot(Id::parse(id)?),
+            ["v1", "bot", "get_online_info"] => Self::BotOnline,
+            ["v1", "files", "upload"] => Self::Upload,
             _ => return None,
         })
     }

@@ -1,14 +1,15 @@
-//! How many answers are being written at this moment.
+//! How many answers are being written, and how many runs go on, at this
+//! moment.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The count of open `/v3/chat` answers.
+/// A count of what is going on.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Streams(Arc<AtomicUsize>);
 
-/// One open answer; counted until it is dropped, which happens at its end
-/// and when its client leaves.
+/// One of what is counted, until it is dropped: an answer is at its end and
+/// when its client leaves, a run only at its end.
 #[derive(Debug)]
 pub(super) struct Open(Arc<AtomicUsize>);
 

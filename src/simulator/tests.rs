@@ -411,6 +411,7 @@ async fn a_client_that_leaves_does_not_stop_the_run() {
     assert_eq!(coze.simulator.open_streams(), 1);
     drop(stream);
     coze.until_closed().await;
+    assert_eq!(coze.simulator.running(), 1);
     let conversation = coze.simulator.conversations().remove(0);
     let path = format!("/v1/conversation/message/list?conversation_id={conversation}");
     for _ in 0..500 {
@@ -473,6 +474,10 @@ async fn bots_say_who_they_are() {
     let coze = coze(options).await;
     let info = coze.call("GET", &format!("/v1/bots/{}", bots::ECHO), &Value::Null).await.json();
     assert_eq!((&info["data"]["name"], &info["code"]), (&json!("echo"), &json!(0)));
+    let online = format!("/v1/bot/get_online_info?bot_id={}", bots::ECHO);
+    assert_eq!(coze.call("GET", &online, &Value::Null).await.status(), 500);
+    let bare = coze.call("GET", &format!("{online}&connector_id=1024"), &Value::Null).await.json();
+    assert_eq!(bare, info["data"]);
     assert_eq!(coze.call("GET", "/v1/bots/9", &Value::Null).await.json()["code"], 100_000_000);
     assert_eq!(coze.call("GET", "/v1/bots/10", &Value::Null).await.json()["code"], 100_000_003);
 }
@@ -540,4 +545,55 @@ async fn a_huge_event_is_made_as_it_is_sent() {
     let answer = coze.chat("5", &json!([])).await;
     assert_eq!(answer.text().len(), 3_000_007);
     assert!(answer.head.contains("retry-after: 7"));
+}
+
+#[tokio::test]
+async fn an_uploaded_file_is_seen_by_its_id() {
+    let coze = coze(Options::instant()).await;
+    let form = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.png\"\r\nContent-Type: image/png\r\n\r\nPNG\r\n--b--\r\n";
+    let mut stream = TcpStream::connect(coze.address).await.unwrap();
+    let request = format!(
+        "POST /v1/files/upload HTTP/1.1\r\nHost: coze\r\nConnection: close\r\nAuthorization: Bearer pat_demo\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: {}\r\n\r\n{form}",
+        form.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let answer = read(stream).await;
+    let keys =
+        [r#"{"data":{"uri":"#, r#""bytes":3,"CreatedAt":"#, r#""file_name":"a.png","url":"#, r"\u0026"];
+    for key in keys {
+        assert!(answer.text().contains(key), "{}", answer.text());
+    }
+    let upload = coze.simulator.uploads().remove(0);
+    assert_eq!((upload.content_type.as_str(), upload.content.as_ref()), ("image/png", &b"PNG"[..]));
+    let id = answer.json()["data"]["id"].clone();
+    let object = json!([{"type": "text", "text": "see"}, {"type": "image", "file_id": id}]).to_string();
+    let message = json!({"role": "user", "content": object, "content_type": "object_string"});
+    let seen = coze.chat(bots::CONTEXT, &json!([message])).await;
+    assert_eq!(seen.answer(), format!("user: see {}", upload.url));
+}
+
+#[tokio::test]
+async fn the_gateways_own_client_understands_it() {
+    use crate::coze::{chat, client, sse};
+    use crate::turn;
+
+    let coze = coze(Options::instant()).await;
+    let base_url = format!("http://{}", coze.address);
+    let client = client::Client::new(client::Settings { base_url, ..client::Settings::default() }).unwrap();
+    let prompt = turn::Prompt {
+        messages: vec![turn::Message::text(turn::Role::User, "a story")],
+        ..turn::Prompt::default()
+    };
+    let call = chat::call(bots::STORYTELLER, "u", &prompt);
+    let mut opened = client.open(&call, &crate::secret::Secret::new(DEMO_TOKEN)).await.unwrap();
+    assert!(opened.log_id.is_some());
+    let mut decoder = sse::Decoder::default();
+    let (mut reader, mut reply) = (chat::Reader::default(), turn::Reply::default());
+    while let Some(chunk) = opened.chunk().await.unwrap() {
+        let read = |event: sse::Event<'_>| reader.read(event, &mut |event| reply.push(event)).unwrap();
+        decoder.push(&chunk, read).unwrap();
+    }
+    reader.end(&mut |event| reply.push(event)).unwrap();
+    assert!(reply.text().decode().ends_with("each evening, in turn."));
+    assert!(reply.thinking().decode().starts_with("They want a story."));
 }
