@@ -14,7 +14,7 @@ use crate::openai::ApiError;
 /// How long the rest of a body that is too large is read and thrown away.
 /// Many clients send all before they look for an answer; if the connection
 /// closed on them they would never see it.
-const LINGER: Duration = Duration::from_secs(2);
+const LINGER: Duration = Duration::from_secs(5);
 
 /// Reads a body of at most `limit` bytes.
 pub(super) async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
@@ -23,7 +23,7 @@ pub(super) async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> R
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
-        linger(body, limit).await;
+        linger(body).await;
         return Err(too_large(limit));
     }
     let mut whole = BytesMut::with_capacity(announced.unwrap_or(0));
@@ -35,7 +35,7 @@ pub(super) async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> R
             continue;
         };
         if whole.len() + data.len() > limit {
-            linger(body, limit).await;
+            linger(body).await;
             return Err(too_large(limit));
         }
         if whole.is_empty() && body.is_end_stream() {
@@ -46,18 +46,9 @@ pub(super) async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> R
     Ok(whole.freeze())
 }
 
-/// Reads on for a while, at most as much again as the limit.
-async fn linger(mut body: Body, limit: usize) {
-    let rest = async move {
-        let mut left = limit;
-        while let Some(Ok(frame)) = body.frame().await {
-            let size = frame.data_ref().map_or(0, Bytes::len);
-            match left.checked_sub(size) {
-                Some(rest) => left = rest,
-                None => return,
-            }
-        }
-    };
+/// Reads on for a while and keeps nothing.
+async fn linger(mut body: Body) {
+    let rest = async move { while let Some(Ok(_)) = body.frame().await {} };
     let _ = tokio::time::timeout(LINGER, rest).await;
 }
 

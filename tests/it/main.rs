@@ -1,6 +1,12 @@
 //! The real binary over real sockets, in front of a simulated Coze.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    reason = "tests"
+)]
 
 #[path = "../support/mod.rs"]
 mod shared;

@@ -345,6 +345,10 @@ fn parse<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, Failure> {
     let garbage = |detail: String| {
         Failure::new(Kind::Broken, "Coze sent an event that makes no sense.").with_detail(detail)
     };
+    // An array would be taken for an object by the order of its fields.
+    if !data.trim_ascii_start().starts_with(b"{") {
+        return Err(garbage("the data is not an object".to_owned()));
+    }
     // Checked once here; the parser then need not check every string.
     let text = std::str::from_utf8(data).map_err(|error| garbage(error.to_string()))?;
     serde_json::from_str(text).map_err(|error| garbage(error.to_string()))

@@ -52,7 +52,8 @@ impl Gateway {
     pub(crate) async fn with(config: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("it-{}-{count}", std::process::id()));
+        let folder =
+            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("it-{}-{count}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let file = folder.join("cozeway.toml");
         std::fs::File::create(&file).unwrap().write_all(config.as_bytes()).unwrap();
@@ -143,7 +144,8 @@ impl Gateway {
     }
 
     pub(crate) fn signal(&self, signal: &str) {
-        let done = std::process::Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap();
+        let done =
+            std::process::Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap();
         assert!(done.success());
     }
 

@@ -61,7 +61,9 @@ impl Stream {
         loop {
             match self.next().await.unwrap().expect("content before the end") {
                 Item::Chunk(chunk) => {
-                    if let Some(text) = chunk["choices"][0]["delta"]["content"].as_str().filter(|t| !t.is_empty()) {
+                    if let Some(text) =
+                        chunk["choices"][0]["delta"]["content"].as_str().filter(|t| !t.is_empty())
+                    {
                         return text.to_owned();
                     }
                 }
@@ -178,6 +180,9 @@ impl Streamed {
 
     /// The chunk that finishes the last choice.
     pub(crate) fn finishing(&self) -> &Value {
-        self.chunks().filter(|chunk| !chunk["choices"][0]["finish_reason"].is_null()).last().expect("a finish")
+        self.chunks()
+            .filter(|chunk| !chunk["choices"][0]["finish_reason"].is_null())
+            .last()
+            .expect("a finish")
     }
 }
