@@ -81,6 +81,13 @@ impl ChatBody {
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(Some(Ok(()))) => {}
+                // Words that came with the failure are not lost, however the
+                // network has cut the two.
+                Poll::Ready(Some(Err(failure))) if self.encoder.has_begun() => {
+                    self.first_words();
+                    self.fail(&failure);
+                    return Poll::Ready(Ok(()));
+                }
                 Poll::Ready(Some(Err(failure))) => {
                     self.state = State::Ended;
                     return Poll::Ready(Err(self.failed(&failure)));
@@ -133,6 +140,13 @@ impl ChatBody {
         error
     }
 
+    /// Ends the stream with the failure in band.
+    fn fail(&mut self, failure: &Failure) {
+        let error = self.failed(failure);
+        error_event(&error, &mut self.out);
+        self.state = State::Ended;
+    }
+
     /// Hands over what is to be written.
     fn write(&mut self) -> Poll<Option<Result<Frame<Bytes>, std::convert::Infallible>>> {
         if self.state == State::Yielded {
@@ -177,9 +191,7 @@ impl http_body::Body for ChatBody {
                     }
                 }
                 Poll::Ready(Some(Err(failure))) => {
-                    let error = this.failed(&failure);
-                    error_event(&error, &mut this.out);
-                    this.state = State::Ended;
+                    this.fail(&failure);
                     return this.write();
                 }
                 Poll::Ready(None) => {
