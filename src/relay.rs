@@ -4,14 +4,16 @@
 //! Nothing is spawned for a turn; what has to outlive it (ending a chat that
 //! nobody waits for any more) goes to the one tracked spawner.
 
+mod clocks;
 mod run;
 mod shaping;
-mod silence;
 
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
 use crate::coze::{Call, Target};
@@ -27,6 +29,7 @@ const MAX_REPLY_BYTES: usize = 64 * 1024 * 1024;
 #[derive(Clone, Debug, Default)]
 pub struct Relay {
     tracker: TaskTracker,
+    end: CancellationToken,
 }
 
 /// What is to be run, and how its events are wanted.
@@ -54,13 +57,22 @@ impl Relay {
     /// A relay whose work outside of turns is tracked here.
     #[must_use]
     pub fn new(tracker: TaskTracker) -> Self {
-        Self { tracker }
+        Self { tracker, end: CancellationToken::new() }
     }
 
     /// Starts the chats of an order. Dropping the turn ends them.
     #[must_use]
     pub fn start(&self, order: &Order) -> Turn {
-        Turn { runs: (0..order.choices).map(|_| Run::start(order, self.tracker.clone())).collect() }
+        Turn {
+            runs: (0..order.choices).map(|_| Run::start(order, self.tracker.clone())).collect(),
+            end: Box::pin(self.end.clone().cancelled_owned()),
+        }
+    }
+
+    /// Ends every turn, now and later, as one that fails because the gateway
+    /// is stopping.
+    pub fn end(&self) {
+        self.end.cancel();
     }
 }
 
@@ -68,6 +80,7 @@ impl Relay {
 #[derive(Debug)]
 pub struct Turn {
     runs: Vec<Run>,
+    end: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Turn {
@@ -94,7 +107,9 @@ impl Turn {
         }
         match (progressed, pending) {
             (true, _) => Poll::Ready(Some(Ok(()))),
-            (false, true) => Poll::Pending,
+            // Only asked where there is nothing else to do: a turn that is
+            // never idle does not exist, as tokio makes busy tasks yield.
+            (false, true) => self.end.as_mut().poll(cx).map(|()| Some(Err(ended()))),
             (false, false) => Poll::Ready(None),
         }
     }
@@ -125,5 +140,22 @@ impl Turn {
                 Some(Ok(())) => {}
             }
         }
+    }
+}
+
+/// The gateway has no more time for a turn.
+fn ended() -> Failure {
+    let mut failure = Failure::new(Kind::Draining, "The gateway is stopping; send the request again.");
+    failure.may_be_running = true;
+    failure
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn being_told_of_the_end_costs_an_idle_stream_little() {
+        assert!(std::mem::size_of::<WaitForCancellationFutureOwned>() <= 96);
     }
 }

@@ -4,8 +4,11 @@
 //! JSON body. What Coze answers with is judged by content type first, then by
 //! code, then by status (protocol 1.4).
 
+mod reuse;
+
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -33,7 +36,7 @@ const MAX_JSON_BYTES: usize = 256 * 1024;
 const JSON_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What it takes to reach a deployment.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Scheme, host and port, perhaps a path; without a slash at the end.
     pub base_url: String,
@@ -54,13 +57,13 @@ pub struct SettingsError(String);
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
-    base_url: String,
+    settings: Arc<Settings>,
 }
 
 // By hand: a proxy's URL and the headers may hold secrets.
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("base_url", &self.base_url).finish_non_exhaustive()
+        f.debug_struct("Client").field("base_url", &self.settings.base_url).finish_non_exhaustive()
     }
 }
 
@@ -87,35 +90,42 @@ impl Client {
         let mut builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(POOL_IDLE)
+            .connector_layer(reuse::NoteConnections)
             .tcp_nodelay(true)
             .tcp_keepalive(Duration::from_secs(60))
             .redirect(reqwest::redirect::Policy::none())
-            .default_headers(settings.headers)
+            .default_headers(settings.headers.clone())
             .user_agent(concat!("cozeway/", env!("CARGO_PKG_VERSION")));
-        if let Some(pem) = settings.ca_pem {
-            let bundle = reqwest::Certificate::from_pem_bundle(&pem)
+        if let Some(pem) = &settings.ca_pem {
+            let bundle = reqwest::Certificate::from_pem_bundle(pem)
                 .map_err(|error| SettingsError(format!("no certificate in PEM form: {error}")))?;
             if bundle.is_empty() {
                 return Err(SettingsError("no certificate in PEM form".to_owned()));
             }
             builder = builder.tls_certs_merge(bundle);
         }
-        builder = match settings.proxy {
+        builder = match &settings.proxy {
             Some(url) => builder.proxy(
-                reqwest::Proxy::all(&url).map_err(|_| SettingsError("not the URL of a proxy".to_owned()))?,
+                reqwest::Proxy::all(url).map_err(|_| SettingsError("not the URL of a proxy".to_owned()))?,
             ),
             // A proxy from the environment would catch calls to a Coze on
             // the same machine: only the config decides.
             None => builder.no_proxy(),
         };
         let http = builder.build().map_err(|error| SettingsError(error.to_string()))?;
-        Ok(Self { http, base_url: settings.base_url })
+        Ok(Self { http, settings: Arc::new(settings) })
     }
 
     /// Where it calls: scheme, host and port, perhaps a path.
     #[must_use]
     pub fn base_url(&self) -> &str {
-        &self.base_url
+        &self.settings.base_url
+    }
+
+    /// What it was made of.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Makes a call that is answered by an event stream.
@@ -157,7 +167,7 @@ impl Client {
     }
 
     async fn send(&self, call: &Call, token: &Secret) -> Result<reqwest::Response, Failure> {
-        let url = format!("{}{}", self.base_url, call.path);
+        let url = format!("{}{}", self.settings.base_url, call.path);
         let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose()))
             .map_err(|_| Failure::new(Kind::Auth, "The Coze token holds characters that no header takes."))?;
         bearer.set_sensitive(true);
@@ -169,7 +179,19 @@ impl Client {
         if let Some(body) = &call.body {
             request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
         }
-        request.send().await.map_err(|error| sending_failed(&error))
+        let again = request.try_clone();
+        let (sent, closed_door) = reuse::watched(request.send()).await;
+        let sent = match (sent, again) {
+            (Err(error), Some(again)) if closed_door => {
+                tracing::debug!(
+                    error = chain(&error),
+                    "a kept connection was closed; the request is sent again"
+                );
+                again.send().await
+            }
+            (sent, _) => sent,
+        };
+        sent.map_err(|error| sending_failed(&error))
     }
 }
 

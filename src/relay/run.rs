@@ -9,8 +9,8 @@ use bytes::Bytes;
 use tokio_util::task::TaskTracker;
 
 use super::Order;
+use super::clocks::Clocks;
 use super::shaping::Shaping;
-use super::silence::Silence;
 use crate::coze::chat::Reader;
 use crate::coze::client::{ByteStream, Opened};
 use crate::coze::{Kind as DeploymentKind, Target, retrieve, sse};
@@ -41,7 +41,7 @@ pub(super) struct Run {
     decoder: sse::Decoder,
     reader: Reader,
     shaping: Shaping,
-    silence: Silence,
+    clocks: Clocks,
     account: Account,
     wants_usage: bool,
     target: Target,
@@ -88,7 +88,7 @@ impl Run {
             decoder: sse::Decoder::default(),
             reader: Reader::default(),
             shaping: Shaping::new(&order.stop, order.think_tags),
-            silence: Silence::new(order.upstream_timeout),
+            clocks: Clocks::new(order.upstream_timeout),
             account: Account::default(),
             wants_usage: order.wants_usage,
             target: order.target.clone(),
@@ -107,7 +107,7 @@ impl Run {
             Phase::Over => return Poll::Ready(None),
             Phase::Opening(opening) => match opening.as_mut().poll(cx) {
                 Poll::Ready(Ok(opened)) => {
-                    self.silence.broken();
+                    self.clocks.begun();
                     if let Some(id) = &opened.log_id {
                         self.account.log_id = Some(id.clone());
                         sink(Event::Logged(id.into()));
@@ -116,11 +116,11 @@ impl Run {
                     Ok(())
                 }
                 Poll::Ready(Err(failure)) => Err(failure),
-                Poll::Pending => ready!(self.poll_silence(cx)),
+                Poll::Pending => Err(ready!(self.clocks.poll(cx)).into()),
             },
             Phase::Streaming(stream) => match stream.poll_bytes(cx) {
                 Poll::Ready(Some(Ok(bytes))) => {
-                    self.silence.broken();
+                    self.clocks.heard();
                     self.take(&bytes, cx, sink)
                 }
                 Poll::Ready(None) => self.stream_ended(sink),
@@ -128,10 +128,10 @@ impl Run {
                 Poll::Ready(Some(Err(_))) if self.reader.has_ended() => self.stream_ended(sink),
                 Poll::Ready(Some(Err(failure))) => Err(failure),
                 Poll::Pending if self.reader.has_ended() => {
-                    ready!(self.silence.poll(cx));
+                    ready!(self.clocks.poll(cx));
                     self.stream_ended(sink)
                 }
-                Poll::Pending => ready!(self.poll_silence(cx)),
+                Poll::Pending => Err(ready!(self.clocks.poll(cx)).into()),
             },
             Phase::Counting(counting) => {
                 if let Some(usage) = ready!(counting.as_mut().poll(cx)) {
@@ -171,7 +171,7 @@ impl Run {
             self.drain(cx);
             self.answered(sink);
         } else if self.reader.has_ended() {
-            self.silence.tighten(END_GRACE);
+            self.clocks.tighten(END_GRACE);
         }
         Ok(())
     }
@@ -216,14 +216,6 @@ impl Run {
     fn finish(&mut self, finish: Finish, sink: &mut dyn FnMut(Event<'_>)) {
         self.phase = Phase::Over;
         self.shaping.push(Event::Finished(finish), sink);
-    }
-
-    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        self.silence.poll(cx).map(|()| {
-            let mut failure = Failure::new(Kind::Timeout, "Coze was silent for too long.");
-            failure.may_be_running = true;
-            Err(failure)
-        })
     }
 
     /// Ends a run that failed.
