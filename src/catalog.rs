@@ -7,7 +7,7 @@ use crate::coze::Target;
 use crate::turn::{Reasoning, SystemRule};
 
 /// A model: a public name with the bot behind it and its rules.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Model {
     /// Its name in the config, which clients put in `model`.
     pub name: String,

@@ -8,6 +8,7 @@ mod chat;
 mod check;
 mod demo;
 mod key;
+mod reload;
 mod serve;
 
 use std::io::{self, Write as _};

@@ -11,22 +11,28 @@
 //! Never shows a value, since any may be a secret.
 
 mod build;
+mod changes;
 mod document;
 mod fault;
 mod file;
+mod files;
 mod interpolate;
 mod resolve;
 mod server;
 mod source;
 mod units;
+mod watch;
 
 use std::path::Path;
 use std::sync::Arc;
 
+pub use changes::{Changes, Names};
 pub use fault::{Fault, Faults};
+pub use files::Files;
 pub use resolve::NoModel;
-pub use server::Server;
+pub use server::{Server, Tls};
 pub use source::{Source, from_environment};
+pub use watch::Watch;
 
 use crate::access::Keys;
 use crate::catalog::Catalog;
@@ -61,10 +67,29 @@ const MAX_FILE_BYTES: u64 = 4 << 20;
 /// # Errors
 /// With everything that is wrong with it.
 pub fn load(path: &Path, env: Env<'_>) -> Result<Snapshot, Faults> {
-    let origin = path.display().to_string();
-    let bytes = build::read_file(path, MAX_FILE_BYTES).map_err(|reason| Faults::whole(&origin, reason))?;
-    let text = String::from_utf8(bytes).map_err(|_| Faults::whole(&origin, "is not UTF-8 text"))?;
-    parse(&text, path, env)
+    read(path, env, None).result
+}
+
+/// What came of reading a config.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The config, or everything that is wrong with it.
+    pub result: Result<Snapshot, Faults>,
+    /// The files that were read for it.
+    pub files: Files,
+}
+
+/// Reads a config file, perhaps for a gateway that runs with another config.
+fn read(path: &Path, env: Env<'_>, running: Option<&Snapshot>) -> Loaded {
+    let mut report = Report::default();
+    let text = report.read_file(&Place::default(), path, MAX_FILE_BYTES).and_then(|bytes| {
+        let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8 text");
+        report.check(&Place::default(), text)
+    });
+    match text {
+        Some(text) => parse_for(&text, path, env, running, report),
+        None => finish(None, report, &path.display().to_string()),
+    }
 }
 
 /// Reads the text of a config file that stands at this path.
@@ -72,22 +97,28 @@ pub fn load(path: &Path, env: Env<'_>) -> Result<Snapshot, Faults> {
 /// # Errors
 /// With everything that is wrong with it.
 pub fn parse(text: &str, path: &Path, env: Env<'_>) -> Result<Snapshot, Faults> {
-    let mut reader = Reader::new(text, env);
+    parse_for(text, path, env, None, Report::default()).result
+}
+
+fn parse_for(text: &str, path: &Path, env: Env<'_>, running: Option<&Snapshot>, report: Report) -> Loaded {
+    let mut reader = Reader::new(text, env, report);
     let snapshot = reader.parse(text).and_then(|document| {
         let root = reader.table(Place::default(), document.get_ref());
         let file = file::read(&mut reader, &root);
-        build::build(file, path.parent().unwrap_or(Path::new("")), &mut reader.report)
+        build::build(file, path.parent().unwrap_or(Path::new("")), running, &mut reader.report)
     });
     finish(snapshot, reader.report, &path.display().to_string())
 }
 
 /// A snapshot counts only without any fault.
-fn finish(snapshot: Option<Snapshot>, report: Report, origin: &str) -> Result<Snapshot, Faults> {
-    match (report.into_faults(origin), snapshot) {
+fn finish(snapshot: Option<Snapshot>, mut report: Report, origin: &str) -> Loaded {
+    let files = std::mem::take(&mut report.files);
+    let result = match (report.into_faults(origin), snapshot) {
         (Some(faults), _) => Err(faults),
         (None, Some(snapshot)) => Ok(snapshot),
         (None, None) => Err(Faults::whole(origin, "is not a complete config")),
-    }
+    };
+    Loaded { result, files }
 }
 
 /// What is wrong with the name of a key, for whoever is about to make one.

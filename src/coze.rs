@@ -35,8 +35,16 @@ pub struct Deployment {
     pub client: client::Client,
 }
 
+/// Equal settings are an equal way there.
+impl PartialEq for Deployment {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { name, kind, client } = self;
+        *name == other.name && *kind == other.kind && client.settings() == other.client.settings()
+    }
+}
+
 /// A bot, and what it takes to call it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Target {
     /// Where it lives.
     pub deployment: Arc<Deployment>,

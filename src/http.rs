@@ -7,8 +7,10 @@ mod body;
 mod cors;
 mod heartbeat;
 mod journal;
+mod lifecycle;
 pub mod listener;
 mod path;
+mod peer;
 mod request_id;
 mod respond;
 mod routes;
@@ -20,19 +22,25 @@ use arc_swap::ArcSwap;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
-use http::{HeaderValue, Method};
+use http::header::CONNECTION;
+use http::{HeaderValue, Method, StatusCode, Version};
 use tower::ServiceExt as _;
 
 use crate::access::Mode;
 use crate::config::Snapshot;
+use crate::openai::ApiError;
 use crate::relay::Relay;
 use journal::Journal;
+use lifecycle::Lifecycle;
+pub use lifecycle::Phase;
+pub use peer::Peer;
 
 /// What all requests share.
 #[derive(Debug)]
 pub struct App {
     snapshot: ArcSwap<Snapshot>,
     relay: Relay,
+    lifecycle: Lifecycle,
     /// When the gateway started, in seconds since 1970.
     created: u64,
 }
@@ -41,13 +49,29 @@ impl App {
     /// A gateway with this config.
     #[must_use]
     pub fn new(snapshot: Snapshot, relay: Relay) -> Self {
-        Self { snapshot: ArcSwap::from_pointee(snapshot), relay, created: respond::unix_seconds() }
+        Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            relay,
+            lifecycle: Lifecycle::new(),
+            created: respond::unix_seconds(),
+        }
     }
 
     /// The config as it stands now.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
+    }
+
+    /// Takes another config. Requests in flight keep the one they have.
+    pub fn replace(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// Where the gateway stands between its start and its end.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.lifecycle.phase()
     }
 }
 
@@ -77,6 +101,8 @@ impl Service {
     /// Answers one request. Never fails: what goes wrong is an answer too.
     pub async fn respond(self, mut request: Request) -> Response {
         let snapshot = self.app.snapshot();
+        let version = request.version();
+        peer::resolve(&mut request, &snapshot.server.trusted_proxies);
         let request_id = request_id::of(request.headers());
         let journal = Journal::open(&request, &request_id);
         let open = snapshot.keys.mode() == Mode::Open;
@@ -86,6 +112,9 @@ impl Service {
         let mut response = match &grant {
             Err(refusal) => refusal.clone().into_response(),
             Ok(_) if request.method() == Method::OPTIONS => cors::preflight(request.headers()),
+            Ok(_) if self.app.phase() >= Phase::Closing && !is_vital(request.uri().path()) => {
+                ApiError::overloaded("The gateway is stopping; send the request again.").into_response()
+            }
             Ok(_) => {
                 path::normalize(request.uri_mut());
                 request.extensions_mut().insert(Context {
@@ -106,7 +135,18 @@ impl Service {
         if let Ok(value) = HeaderValue::from_str(&request_id) {
             headers.insert("x-request-id", value);
         }
+        // Of a body that was not read to its end, the rest would be taken
+        // for the next request.
+        let last = self.app.phase() >= Phase::Draining || response.status() == StatusCode::REQUEST_TIMEOUT;
+        if last && version < Version::HTTP_2 {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         journal.answered(response.status(), respond::error_code(&response));
         response.map(|body| Body::new(journal::Watched::new(body, journal)))
     }
+}
+
+/// What answers for as long as anything does.
+fn is_vital(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz" | "/metrics")
 }

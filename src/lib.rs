@@ -22,4 +22,5 @@ pub mod relay;
 pub mod secret;
 pub mod simulator;
 pub mod telemetry;
+pub mod tls;
 pub mod turn;

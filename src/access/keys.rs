@@ -19,7 +19,7 @@ pub enum Mode {
 }
 
 /// A key of the config: what is known of it, never the key itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     /// Its name in the config.
     pub name: String,

@@ -43,6 +43,8 @@ pub(super) fn run(args: Args) -> Result<(), Stop> {
 #[derive(Serialize)]
 struct Shown<'s> {
     listen: String,
+    /// The file of the gateway's certificate.
+    tls: Option<String>,
     auth: &'static str,
     models: Vec<ShownModel<'s>>,
     keys: Vec<ShownKey<'s>>,
@@ -86,6 +88,7 @@ impl<'s> Shown<'s> {
     fn of(snapshot: &'s Snapshot) -> Self {
         Self {
             listen: snapshot.server.listen.to_string(),
+            tls: snapshot.server.tls.as_ref().map(|tls| tls.cert.display().to_string()),
             auth: match snapshot.keys.mode() {
                 Mode::Keys => "keys",
                 Mode::Passthrough => "passthrough",
@@ -106,6 +109,9 @@ impl<'s> Shown<'s> {
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "listen  {}", self.listen)?;
+        if let Some(certificate) = &self.tls {
+            writeln!(out, "tls     {certificate}")?;
+        }
         writeln!(out, "auth    {}", self.auth)?;
         for model in &self.models {
             writeln!(out, "\nmodel {}", model.name)?;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 
+use super::reload::Origin;
 use super::{LogArgs, Stop, print, runtime, serve};
 use crate::config::{self, Snapshot};
 use crate::simulator::{DEMO_TOKEN, Options, Simulator, demo_bots};
@@ -34,7 +35,7 @@ pub(super) fn run(args: Args) -> Result<(), Stop> {
         let simulator = Simulator::new(Options::demo());
         let serving = tokio::spawn(async move { simulator.serve(coze).await });
         let snapshot = snapshot(args.listen, upstream)?;
-        let result = serve::gateway(snapshot, |address| print(&welcome(address))).await;
+        let result = serve::gateway(snapshot, Origin::Fixed, |address| print(&welcome(address))).await;
         serving.abort();
         result
     })

@@ -10,8 +10,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::reload::{self, Origin};
 use super::{ConfigArgs, LogArgs, Stop, print, runtime};
-use crate::config::Snapshot;
+use crate::config::{Loaded, Snapshot};
 use crate::http::{App, Service, listener};
 use crate::relay::Relay;
 
@@ -29,12 +30,16 @@ pub(super) struct Args {
 
 /// Runs the gateway of a config file, or of the environment.
 pub(super) fn run(args: Args) -> Result<(), Stop> {
-    let snapshot = args.config.source()?.load(&super::env)?;
+    let source = args.config.source()?;
+    let Loaded { result, files } = source.read(&super::env, None);
+    let snapshot = result?;
     args.log.init()?;
     for note in &snapshot.notes {
         tracing::warn!("{note}");
     }
-    runtime()?.block_on(gateway(snapshot, |address| print(&format!("cozeway listens on http://{address}\n"))))
+    let scheme = if snapshot.server.tls.is_some() { "https" } else { "http" };
+    let ready = |address| print(&format!("cozeway listens on {scheme}://{address}\n"));
+    runtime()?.block_on(gateway(snapshot, Origin::Source(source, files), ready))
 }
 
 /// Runs a gateway until it is told to stop. `ready` is called with the
@@ -44,18 +49,23 @@ pub(super) fn run(args: Args) -> Result<(), Stop> {
 /// If the address cannot be listened on.
 pub(super) async fn gateway(
     snapshot: Snapshot,
+    origin: Origin,
     ready: impl FnOnce(SocketAddr) -> Result<(), Stop>,
 ) -> Result<(), Stop> {
     let stop = stop_signal()?;
+    let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let listen = snapshot.server.listen;
-    let grace = snapshot.server.shutdown_grace;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr().context("the listener has no address")?;
 
     let tracker = TaskTracker::new();
     let app = Arc::new(App::new(snapshot, Relay::new(tracker.clone())));
     ready(address)?;
-    if listener::serve(listener, Service::new(app), stop, grace).await {
+    let in_time = tokio::select! {
+        in_time = listener::serve(listener, Service::new(Arc::clone(&app)), stop) => in_time,
+        never = reload::follow(app, origin, hangup) => match never {},
+    };
+    if in_time {
         tracing::info!("every request in flight was answered");
     } else {
         tracing::warn!("requests were still in flight at the end of the grace");
@@ -74,8 +84,8 @@ fn stop_signal() -> anyhow::Result<CancellationToken> {
     let told = stop.clone();
     tokio::spawn(async move {
         tokio::select! {
-            _ = terminate.recv() => tracing::info!("SIGTERM: no new connections, requests in flight may finish"),
-            _ = interrupt.recv() => tracing::info!("SIGINT: no new connections, requests in flight may finish"),
+            _ = terminate.recv() => tracing::info!("SIGTERM: stopping, requests in flight may finish"),
+            _ = interrupt.recv() => tracing::info!("SIGINT: stopping, requests in flight may finish"),
         }
         told.cancel();
         tokio::select! {

@@ -6,6 +6,7 @@
 mod deployment;
 mod key;
 mod model;
+mod tls;
 mod token;
 
 use std::path::Path;
@@ -19,19 +20,34 @@ use crate::access::{Keys, Mode};
 use crate::catalog::Catalog;
 
 /// Builds everything; relative paths start at `base`.
-pub(super) fn build(file: File, base: &Path, report: &mut Report) -> Option<Snapshot> {
+///
+/// For a gateway that runs already, what has not changed is taken over, and
+/// what cannot change is a fault.
+pub(super) fn build(
+    mut file: File,
+    base: &Path,
+    running: Option<&Snapshot>,
+    report: &mut Report,
+) -> Option<Snapshot> {
+    if let Some(running) = running {
+        check_fixed(&file, running, report);
+    }
+    if let Field::Is(tls) = std::mem::replace(&mut file.serving.tls, Field::Absent) {
+        file.serving.server.tls = tls::build(tls, base, report);
+    }
     let mode = mode(&file, report);
     let mut notes = Vec::new();
     if mode == Some(Mode::Passthrough) {
         notes.extend(unused_tokens(&file));
     }
-    let deployments = deployment::build(file.deployments, base, report);
+    let kept = running.map_or(&[][..], |running| &running.deployments);
+    let deployments = deployment::build(file.deployments, base, kept, report);
     let names: Vec<String> = file.models.iter().map(|model| model.name.value.clone()).collect();
     let aliases = model::check_names(&file.models, report);
     let models = model::build(file.models, &deployments, mode, base, report);
     let keys = key::build(file.keys, &names, &aliases, base, report);
     Some(Snapshot {
-        server: file.server,
+        server: file.serving.server,
         keys: Keys::new(mode?, keys),
         catalog: Catalog::new(models),
         deployments: deployments.into_iter().filter_map(|deployment| deployment.built).collect(),
@@ -66,10 +82,11 @@ fn mode(file: &File, report: &mut Report) -> Option<Mode> {
             report.add(&file.mode_at, "there are keys, which mode \"none\" does not ask for");
         }
         Mode::Open
-            if !file.server.listen.ip().to_canonical().is_loopback() && !file.server.allow_anonymous =>
+            if !file.serving.server.listen.ip().to_canonical().is_loopback()
+                && !file.serving.server.allow_anonymous =>
         {
             report.add(
-                &file.listen_at,
+                &file.serving.listen_at,
                 "mode \"none\" lets everybody in who reaches this address: listen on 127.0.0.1, \
                  use keys, or say allow_anonymous = true",
             );
@@ -77,6 +94,30 @@ fn mode(file: &File, report: &mut Report) -> Option<Mode> {
         Mode::Passthrough | Mode::Open => {}
     }
     Some(mode)
+}
+
+/// What a running gateway cannot change: its sockets.
+fn check_fixed(file: &File, running: &Snapshot, report: &mut Report) {
+    let serving = &file.serving;
+    if serving.server.listen != running.server.listen {
+        let now = running.server.listen;
+        report.add(
+            &serving.listen_at,
+            format!("cannot change while the gateway runs (it listens on {now}): restart it"),
+        );
+    }
+    let place = match &serving.tls {
+        Field::Wrong => return,
+        Field::Is(tls) => &tls.at,
+        Field::Absent => &serving.at,
+    };
+    match (&running.server.tls, matches!(serving.tls, Field::Is(_))) {
+        (None, true) => report.add(place, "TLS cannot be turned on while the gateway runs: restart it"),
+        (Some(_), false) => {
+            report.add(place, "tls is missing, and cannot be turned off while the gateway runs: restart it")
+        }
+        (None, false) | (Some(_), true) => {}
+    }
 }
 
 /// In mode passthrough the caller's own token is the only one that is used.
@@ -90,18 +131,4 @@ fn unused_tokens(file: &File) -> impl Iterator<Item = String> {
         )),
         Field::Absent | Field::Wrong => None,
     })
-}
-
-/// What a small file holds.
-pub(super) fn read_file(path: &Path, most: u64) -> Result<Vec<u8>, String> {
-    use std::io::Read as _;
-    let mut bytes = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes));
-    match read {
-        Err(error) => Err(format!("cannot read it: {error}")),
-        Ok(_) if u64::try_from(bytes.len()).is_ok_and(|length| length > most) => {
-            Err("the file is too large".to_owned())
-        }
-        Ok(_) => Ok(bytes),
-    }
 }

@@ -65,9 +65,9 @@ impl<'d> Table<'d> {
 
 impl<'e> Reader<'e> {
     /// Prepares reading this text.
-    pub(super) fn new(text: &str, env: &'e dyn Fn(&str) -> Option<String>) -> Self {
+    pub(super) fn new(text: &str, env: &'e dyn Fn(&str) -> Option<String>, report: Report) -> Self {
         let lines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect();
-        Self { env, lines, report: Report::default() }
+        Self { env, lines, report }
     }
 
     fn line(&self, span: &Range<usize>) -> Option<usize> {
@@ -261,6 +261,26 @@ impl<'e> Reader<'e> {
             self.report.add(&entry.at, format!("must be from 1B to {most}"));
         }
         size
+    }
+
+    /// The whole number under a name, if it is within bounds.
+    pub(super) fn number(
+        &mut self,
+        table: &Table<'_>,
+        name: &str,
+        least: usize,
+        most: usize,
+    ) -> Option<usize> {
+        let entry = table.get(name)?;
+        let DeValue::Integer(number) = entry.value.get_ref() else {
+            return self.wrong_type(&entry.at, "an integer", entry.value.get_ref());
+        };
+        let number = usize::from_str_radix(number.as_str(), number.radix()).ok();
+        let number = number.filter(|number| (least..=most).contains(number));
+        if number.is_none() {
+            self.report.add(&entry.at, format!("must be from {least} to {most}"));
+        }
+        number
     }
 
     fn wrong_type<T>(&mut self, at: &Place, expected: &str, found: &DeValue<'_>) -> Option<T> {

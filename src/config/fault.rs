@@ -4,6 +4,9 @@
 //! was put into the wrong place.
 
 use std::fmt;
+use std::path::Path;
+
+use super::Files;
 
 /// Where a value stands: the line of the file and the path of its key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,20 +72,24 @@ impl Faults {
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, fault) in self.list.iter().enumerate() {
+        for (index, line) in self.lines().enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }
-            f.write_str(&self.origin)?;
-            if let Some(line) = fault.at.line {
-                write!(f, ":{line}")?;
-            }
-            if !fault.at.key.is_empty() {
-                write!(f, ": {}", fault.at.key)?;
-            }
-            write!(f, ": {}", fault.reason)?;
+            f.write_str(&line)?;
         }
         Ok(())
+    }
+}
+
+impl Faults {
+    /// Each fault as a line of its own.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        self.list.iter().map(|fault| {
+            let line = fault.at.line.map(|line| format!(":{line}")).unwrap_or_default();
+            let key = if fault.at.key.is_empty() { String::new() } else { format!(": {}", fault.at.key) };
+            format!("{}{line}{key}: {}", self.origin, fault.reason)
+        })
     }
 }
 
@@ -92,6 +99,8 @@ impl std::error::Error for Faults {}
 #[derive(Debug, Default)]
 pub(super) struct Report {
     list: Vec<Fault>,
+    /// What was read on the way.
+    pub(super) files: Files,
 }
 
 impl Report {
@@ -103,6 +112,12 @@ impl Report {
     /// The value of a check, or a fault.
     pub(super) fn check<T>(&mut self, at: &Place, result: Result<T, impl fmt::Display>) -> Option<T> {
         result.map_err(|reason| self.add(at, reason.to_string())).ok()
+    }
+
+    /// What a small file holds, or a fault at the place that names it.
+    pub(super) fn read_file(&mut self, at: &Place, path: &Path, most: u64) -> Option<Vec<u8>> {
+        let read = self.files.read(path, most);
+        self.check(at, read)
     }
 
     /// All faults by line; `None` if there are none.

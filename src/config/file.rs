@@ -24,13 +24,28 @@ pub(super) enum Field<T> {
 
 /// A config file.
 pub(super) struct File {
-    pub(super) server: Server,
-    pub(super) listen_at: Place,
+    pub(super) serving: Serving,
     pub(super) mode_at: Place,
     pub(super) mode: Field<Mode>,
     pub(super) deployments: Vec<Deployment>,
     pub(super) models: Vec<Model>,
     pub(super) keys: Vec<Key>,
+}
+
+/// The `[server]` table.
+pub(super) struct Serving {
+    /// All but `tls`.
+    pub(super) server: Server,
+    pub(super) at: Place,
+    pub(super) listen_at: Place,
+    pub(super) tls: Field<Tls>,
+}
+
+/// The `server.tls` table.
+pub(super) struct Tls {
+    pub(super) at: Place,
+    pub(super) cert: Option<Item<String>>,
+    pub(super) key: Option<Item<String>>,
 }
 
 /// One of several keys that say the same in different ways: which it was,
@@ -95,7 +110,7 @@ const MODEL_LATER: &[&str] = &[
 /// Reads a whole document.
 pub(super) fn read(reader: &mut Reader<'_>, root: &Table<'_>) -> File {
     reader.only(root, &["server", "coze", "models", "keys", "auth"], &["limits", "state"]);
-    let (server, listen_at) = super::server::read(reader, root);
+    let serving = super::server::read(reader, root);
     let (mode, mode_at) = auth(reader, root);
     let deployments = needed(reader, root, "coze", "there is no Coze deployment: add a [coze.NAME] table");
     let models = match mode {
@@ -105,8 +120,7 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &Table<'_>) -> File {
     };
     let keys = reader.sections(root, "keys");
     File {
-        server,
-        listen_at,
+        serving,
         mode_at,
         mode,
         deployments: deployments.into_iter().map(|(name, table)| deployment(reader, name, &table)).collect(),
@@ -254,7 +268,7 @@ fn key(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_>) -> Key {
 }
 
 /// The string that has to be under a name.
-fn required(reader: &mut Reader<'_>, table: &Table<'_>, name: &str) -> Option<Item<String>> {
+pub(super) fn required(reader: &mut Reader<'_>, table: &Table<'_>, name: &str) -> Option<Item<String>> {
     require(reader, table, name);
     reader.text(table, name)
 }

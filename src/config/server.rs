@@ -1,12 +1,16 @@
 //! The `[server]` table.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use url::Url;
 
 use super::document::{Item, Reader, Table};
 use super::fault::{Place, Report};
+use super::file::{self, Field};
+use crate::tls::Identity;
 
 /// How to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,14 +21,33 @@ pub struct Server {
     pub keepalive: Duration,
     /// The longest silence of Coze inside a turn.
     pub upstream_timeout: Duration,
+    /// How long serving goes on after the signal to stop.
+    pub drain_delay: Duration,
     /// How long streams in flight may go on when the gateway stops.
     pub shutdown_grace: Duration,
     /// The largest request body, in bytes.
     pub max_body: usize,
+    /// The most connections of clients at a time.
+    pub max_connections: usize,
+    /// Proxies whose `x-forwarded-for` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// What TLS is spoken with; `None` is plain HTTP.
+    pub tls: Option<Tls>,
     /// The web origins that may call; `None` is every one.
     pub cors_origins: Option<Vec<String>>,
     /// Mode `none` is wanted on purpose, for everybody who can connect.
     pub allow_anonymous: bool,
+}
+
+/// The gateway's own certificate and where it is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The file of the certificates.
+    pub cert: PathBuf,
+    /// The file of the key.
+    pub key: PathBuf,
+    /// What they hold.
+    pub identity: Identity,
 }
 
 impl Default for Server {
@@ -33,8 +56,12 @@ impl Default for Server {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8787)),
             keepalive: Duration::from_secs(15),
             upstream_timeout: Duration::from_secs(600),
+            drain_delay: Duration::ZERO,
             shutdown_grace: Duration::from_secs(30),
             max_body: 20_000_000,
+            max_connections: 10_000,
+            trusted_proxies: Vec::new(),
+            tls: None,
             cors_origins: None,
             allow_anonymous: false,
         }
@@ -45,25 +72,33 @@ const KEYS: &[&str] = &[
     "listen",
     "keepalive",
     "upstream_timeout",
+    "drain_delay",
     "shutdown_grace",
     "max_body",
+    "max_connections",
+    "trusted_proxies",
+    "tls",
     "cors_origins",
     "allow_anonymous",
 ];
 
-const LATER: &[&str] =
-    &["conversation_wait", "drain_delay", "max_connections", "conversation_hints", "trusted_proxies", "tls"];
+const LATER: &[&str] = &["conversation_wait", "conversation_hints"];
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Reads the table; gives the place of the listen address, too.
-pub(super) fn read(reader: &mut Reader<'_>, root: &Table<'_>) -> (Server, Place) {
+/// Reads the table. The files of `tls` are not read yet.
+pub(super) fn read(reader: &mut Reader<'_>, root: &Table<'_>) -> file::Serving {
     let default = Server::default();
     let absent = Place::top("server.listen");
     let Some(table) = reader.section(root, "server") else {
-        return (default, absent);
+        return file::Serving {
+            server: default,
+            listen_at: absent,
+            at: Place::top("server"),
+            tls: Field::Absent,
+        };
     };
     reader.only(&table, KEYS, LATER);
     let listen = reader.text(&table, "listen");
@@ -73,14 +108,50 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &Table<'_>) -> (Server, Place)
         upstream_timeout: reader
             .duration(&table, "upstream_timeout", MILLISECOND, DAY)
             .unwrap_or(default.upstream_timeout),
+        drain_delay: reader
+            .duration(&table, "drain_delay", Duration::ZERO, HOUR)
+            .unwrap_or(default.drain_delay),
         shutdown_grace: reader
             .duration(&table, "shutdown_grace", Duration::ZERO, DAY)
             .unwrap_or(default.shutdown_grace),
         max_body: reader.size(&table, "max_body", "1GiB").unwrap_or(default.max_body),
+        max_connections: reader
+            .number(&table, "max_connections", 1, 1_000_000)
+            .unwrap_or(default.max_connections),
+        trusted_proxies: proxies(reader, &table),
+        tls: None,
         cors_origins: origins(reader, &table),
         allow_anonymous: reader.boolean(&table, "allow_anonymous").unwrap_or(default.allow_anonymous),
     };
-    (server, listen.map_or(absent, |text| text.at))
+    let tls = tls(reader, &table);
+    file::Serving { server, listen_at: listen.map_or(absent, |text| text.at), at: table.at, tls }
+}
+
+fn tls(reader: &mut Reader<'_>, table: &Table<'_>) -> Field<file::Tls> {
+    if !table.has("tls") {
+        return Field::Absent;
+    }
+    let Some(table) = reader.section(table, "tls") else {
+        return Field::Wrong;
+    };
+    reader.only(&table, &["cert", "key"], &[]);
+    let [cert, key] = ["cert", "key"].map(|name| file::required(reader, &table, name));
+    Field::Is(file::Tls { at: table.at, cert, key })
+}
+
+/// Addresses and networks.
+fn proxies(reader: &mut Reader<'_>, table: &Table<'_>) -> Vec<IpNet> {
+    let list = reader.texts(table, "trusted_proxies").map(|list| list.value).unwrap_or_default();
+    let mut nets = Vec::new();
+    for item in list {
+        let text = item.value.trim();
+        let net = text
+            .parse()
+            .or_else(|_| text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical())));
+        let expected = "expected an IP address or a network such as \"10.0.0.0/8\"";
+        nets.extend(reader.report.check(&item.at, net.map_err(|_| expected)));
+    }
+    nets
 }
 
 fn address(report: &mut Report, text: &Item<String>) -> Option<SocketAddr> {

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::document::Item;
 use super::fault::{Place, Report};
-use super::file::{Deployment, Field, File, Model};
-use super::{Env, Faults, Server, Snapshot, build, finish, load};
+use super::file::{Deployment, Field, File, Model, Serving};
+use super::{Env, Faults, Files, Loaded, Server, Snapshot, build, finish, read};
 use crate::access::Mode;
 use crate::catalog::Overflow;
 use crate::turn::{Reasoning, SystemRule};
@@ -46,15 +46,22 @@ impl Source {
         Err(Faults::whole(DEFAULT_FILE, reason))
     }
 
+    /// Reads the config; for a gateway that runs with another one already,
+    /// what has not changed is kept, and what cannot change is a fault.
+    #[must_use]
+    pub fn read(&self, env: Env<'_>, running: Option<&Snapshot>) -> Loaded {
+        match self {
+            Self::File(path) => read(path, env, running),
+            Self::Environment => Loaded { result: from_environment(env), files: Files::default() },
+        }
+    }
+
     /// Reads the config.
     ///
     /// # Errors
     /// With everything that is wrong with it.
     pub fn load(&self, env: Env<'_>) -> Result<Snapshot, Faults> {
-        match self {
-            Self::File(path) => load(path, env),
-            Self::Environment => from_environment(env),
-        }
+        self.read(env, None).result
     }
 }
 
@@ -75,8 +82,12 @@ pub fn from_environment(env: Env<'_>) -> Result<Snapshot, Faults> {
     let name = |key: &str| Item { value: "coze".to_owned(), at: Place::variable(key) };
     let token = token.map_or(Field::Wrong, |token| Field::Is(("token", token)));
     let file = File {
-        server: Server::default(),
-        listen_at: Place::variable("server.listen"),
+        serving: Serving {
+            server: Server::default(),
+            at: Place::variable("server"),
+            listen_at: Place::variable("server.listen"),
+            tls: Field::Absent,
+        },
         mode_at: Place::variable("auth.mode"),
         mode: Field::Is(Mode::Open),
         deployments: vec![Deployment {
@@ -101,6 +112,6 @@ pub fn from_environment(env: Env<'_>) -> Result<Snapshot, Faults> {
         }],
         keys: Vec::new(),
     };
-    let snapshot = build::build(file, Path::new(""), &mut report);
-    finish(snapshot, report, "environment")
+    let snapshot = build::build(file, Path::new(""), None, &mut report);
+    finish(snapshot, report, "environment").result
 }

@@ -13,6 +13,7 @@ use crate::coze::{Kind, token};
 use crate::turn::{Reasoning, SystemRule};
 
 mod faults;
+mod reload;
 
 /// A secret that must never be seen anywhere.
 const SECRET: &str = "pat_never-to-be-seen-0123456789";
@@ -105,8 +106,10 @@ fn the_full_example_is_good_and_its_comments_show_the_defaults() {
     let defaults = [
         "keepalive",
         "upstream_timeout",
+        "drain_delay",
         "shutdown_grace",
         "max_body",
+        "max_connections",
         "allow_anonymous",
         "kind",
         "system",
@@ -133,14 +136,19 @@ fn the_full_example_is_good_and_its_comments_show_the_defaults() {
 fn everything_of_the_server_is_read() {
     let text = format!(
         "[server]\nlisten = \"[::1]:0\"\nkeepalive = \"500ms\"\nupstream_timeout = \"5m\"\n\
-         shutdown_grace = \"0s\"\nmax_body = 1_000\ncors_origins = []\nallow_anonymous = true\n{BASE}"
+         drain_delay = \"5s\"\nshutdown_grace = \"0s\"\nmax_body = 1_000\nmax_connections = 50\n\
+         trusted_proxies = [\"10.0.0.0/8\", \"::1\"]\ncors_origins = []\nallow_anonymous = true\n{BASE}"
     );
     let expected = Server {
         listen: "[::1]:0".parse().unwrap(),
         keepalive: Duration::from_millis(500),
         upstream_timeout: Duration::from_secs(300),
+        drain_delay: Duration::from_secs(5),
         shutdown_grace: Duration::ZERO,
         max_body: 1000,
+        max_connections: 50,
+        trusted_proxies: vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
+        tls: None,
         cors_origins: Some(Vec::new()),
         allow_anonymous: true,
     };

@@ -54,6 +54,17 @@ pub enum Error {
     NoToken,
 }
 
+/// The same token, or the same file, whatever it holds by now.
+impl PartialEq for Source {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Fixed(one), Self::Fixed(other)) => one == other,
+            (Self::File(one), Self::File(other)) => one.path == other.path,
+            (Self::Fixed(_), Self::File(_)) | (Self::File(_), Self::Fixed(_)) => false,
+        }
+    }
+}
+
 impl File {
     /// Reads a token file for the first time. White space around the token
     /// is not part of it.

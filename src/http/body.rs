@@ -16,8 +16,19 @@ use crate::openai::ApiError;
 /// closed on them they would never see it.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// How long a body may be silent before its end.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// How long a body may take altogether, so that nobody holds a place in the
+/// gateway with a byte now and then.
+const WHOLE: Duration = Duration::from_secs(600);
+
 /// Reads a body of at most `limit` bytes.
-pub(super) async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
+pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    tokio::time::timeout(WHOLE, read_on(headers, body, limit)).await.unwrap_or_else(|_| Err(too_slow()))
+}
+
+async fn read_on(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
     let announced = headers
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok())
@@ -27,7 +38,7 @@ pub(super) async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> R
         return Err(too_large(limit));
     }
     let mut whole = BytesMut::with_capacity(announced.unwrap_or(0));
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) = tokio::time::timeout(SILENCE, body.frame()).await.map_err(|_| too_slow())? {
         let frame = frame.map_err(|_| {
             ApiError::bad_request("invalid_json", None, "The request body broke off before it was complete.")
         })?;
@@ -52,10 +63,56 @@ async fn linger(mut body: Body) {
     let _ = tokio::time::timeout(LINGER, rest).await;
 }
 
+fn too_slow() -> ApiError {
+    ApiError::invalid(
+        StatusCode::REQUEST_TIMEOUT,
+        "request_timeout",
+        "The request body did not arrive in time.",
+    )
+}
+
 fn too_large(limit: usize) -> ApiError {
     ApiError::invalid(
         StatusCode::PAYLOAD_TOO_LARGE,
         "request_too_large",
         format!("The request body is larger than the {limit} bytes that this gateway takes."),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    /// A body whose pieces come after so many seconds each; then nothing.
+    fn paced(pauses: Vec<u64>) -> Body {
+        let pieces = stream::unfold(pauses.into_iter(), |mut pauses| async {
+            match pauses.next() {
+                Some(pause) => sleep(Duration::from_secs(pause)).await,
+                None => std::future::pending().await,
+            }
+            Some((Ok::<_, std::convert::Infallible>("x"), pauses))
+        });
+        Body::from_stream(pieces)
+    }
+
+    async fn code_and_seconds(body: Body) -> (String, u64) {
+        let start = Instant::now();
+        let error = read(&HeaderMap::new(), body, 1 << 20).await.unwrap_err();
+        (error.code.into_owned(), start.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stalls_is_a_timeout() {
+        let (code, seconds) = code_and_seconds(paced(vec![1, 29, 29])).await;
+        assert_eq!((code.as_str(), seconds), ("request_timeout", 89));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_trickles_is_not_read_forever() {
+        let (code, seconds) = code_and_seconds(paced(vec![20; 1000])).await;
+        assert_eq!((code.as_str(), seconds), ("request_timeout", 600));
+    }
 }

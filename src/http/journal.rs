@@ -1,6 +1,7 @@
 //! One log line per request, written when its last byte has gone or its
 //! client has left.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -12,6 +13,7 @@ use http::StatusCode;
 use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 
+use super::Peer;
 use crate::turn::{Failure, Usage};
 
 /// What is written about one request. The line goes out when the last holder
@@ -21,6 +23,7 @@ pub(super) struct Journal {
     request_id: String,
     method: http::Method,
     path: String,
+    client: Option<IpAddr>,
     received: Instant,
     facts: Mutex<Facts>,
 }
@@ -58,6 +61,7 @@ impl Journal {
             request_id: request_id.to_owned(),
             method: request.method().clone(),
             path: request.uri().path().chars().take(256).collect(),
+            client: request.extensions().get().map(|Peer(address)| *address),
             received: Instant::now(),
             facts: Mutex::new(Facts { retry_count, ..Facts::default() }),
         })
@@ -122,6 +126,7 @@ impl Drop for Journal {
                     request_id = self.request_id,
                     method = %self.method,
                     path = self.path,
+                    client.address = self.client.map(tracing::field::display),
                     status,
                     outcome,
                     duration_ms = duration,
@@ -143,8 +148,8 @@ impl Drop for Journal {
             };
         }
         match (status, self.path.as_str()) {
+            (_, "/healthz" | "/readyz") => line!(debug),
             (500.., _) => line!(warn),
-            (_, "/healthz") => line!(debug),
             _ => line!(info),
         }
     }

@@ -1,83 +1,227 @@
-//! The accept loop.
+//! The accept loop: from a socket to requests, and the way to the end.
+//!
+//! Takes connections up to a limit and says 503 past it, as long as that is
+//! cheap. Each connection is one task, which owns its clocks; every task is
+//! tracked, so that the end is waited for.
 
-use std::convert::Infallible;
+mod activity;
+mod connection;
+mod descriptors;
+mod refusal;
+mod transport;
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use futures_util::FutureExt as _;
+use hyper::rt::Executor;
+use hyper_util::rt::TokioTimer;
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::Service;
-
-/// How long the head of a request may take.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+use super::lifecycle::Phase;
+use descriptors::Room;
 
 /// How long to wait after a failed accept: it fails again at once while the
 /// process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves connections until `stop` is cancelled; then takes no new ones and
-/// lets those in flight finish for `grace`. Says whether all did.
-pub async fn serve(
-    listener: TcpListener,
+/// How often at most the log says that connections are turned away.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+
+/// How many connections are told at a time that the gateway is full. More
+/// are closed without a word: a flood costs this many descriptors.
+const MAX_REFUSALS: usize = 64;
+
+/// How long the last words may take, after the grace.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How long clients may take for their part.
+#[derive(Clone, Copy, Debug)]
+struct Timeouts {
+    /// For the TLS handshake.
+    handshake: Duration,
+    /// For the head of a request, from its first byte; for the first one,
+    /// from the connection's beginning.
+    head: Duration,
+    /// Between an answer and the next request. Longer than the 60 s after
+    /// which common load balancers close from their side: who closes first
+    /// may cut off a request that is on its way.
+    idle: Duration,
+    /// For taking anything at all of what is written to it.
+    write: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            head: Duration::from_secs(15),
+            idle: Duration::from_secs(75),
+            write: Duration::from_secs(120),
+        }
+    }
+}
+
+/// Serves connections until `stop` is cancelled, and then comes to the end
+/// by way of every [`Phase`]. Says whether all requests in flight were
+/// answered in time.
+pub async fn serve(listener: TcpListener, service: Service, stop: CancellationToken) -> bool {
+    Listener::new(service, Timeouts::default()).run(listener, stop).await
+}
+
+/// What every connection shares.
+#[derive(Debug)]
+struct Shared {
     service: Service,
-    stop: CancellationToken,
-    grace: Duration,
-) -> bool {
-    let server = server();
-    let connections = GracefulShutdown::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => break,
-        };
-        match accepted {
-            Ok((stream, _)) => serve_connection(stream, &server, service.clone(), &connections),
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+    timeouts: Timeouts,
+    builder: auto::Builder<Tracked>,
+}
+
+/// Spawns the streams of HTTP/2 connections.
+#[derive(Clone, Debug)]
+struct Tracked(TaskTracker);
+
+impl<F> Executor<F> for Tracked
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn(future);
+    }
+}
+
+#[derive(Debug)]
+struct Listener {
+    shared: Arc<Shared>,
+    room: Room,
+    connections: TaskTracker,
+    refusals: TaskTracker,
+}
+
+impl Listener {
+    fn new(service: Service, timeouts: Timeouts) -> Self {
+        let mut builder = auto::Builder::new(Tracked(TaskTracker::new()));
+        // Heads and idle connections have clocks of their own: hyper's one
+        // for heads runs between requests, too.
+        builder.http1().header_read_timeout(None).pipeline_flush(false);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(250)
+            .keep_alive_interval(Some(Duration::from_secs(30)));
+        Self {
+            shared: Arc::new(Shared { service, timeouts, builder }),
+            room: Room::default(),
+            connections: TaskTracker::new(),
+            refusals: TaskTracker::new(),
+        }
+    }
+
+    async fn run(self, listener: TcpListener, stop: CancellationToken) -> bool {
+        let app = Arc::clone(&self.shared.service.app);
+        self.room.of(app.snapshot().server.max_connections);
+        self.accept(&listener, stop.cancelled()).await;
+
+        app.lifecycle.enter(Phase::Draining);
+        let delay = app.snapshot().server.drain_delay;
+        if !delay.is_zero() {
+            self.accept(&listener, sleep(delay)).await;
+        }
+        // Who has connected already is told, instead of being cut off.
+        while let Some(Ok((stream, address))) = listener.accept().now_or_never() {
+            self.take(stream, address);
+        }
+        drop(listener);
+
+        app.lifecycle.enter(Phase::Closing);
+        let grace = app.snapshot().server.shutdown_grace;
+        let end = Instant::now() + grace;
+        let in_time = timeout(grace, app.lifecycle.all_answered()).await.is_ok();
+        if !in_time {
+            app.relay.end();
+            let _ = timeout(LAST_WORDS, app.lifecycle.all_answered()).await;
+        }
+
+        // Answers that are whole may still be on their way to slow clients.
+        app.lifecycle.enter(Phase::Ended);
+        self.connections.close();
+        let rest = end.saturating_duration_since(Instant::now()).max(LAST_WORDS);
+        timeout(rest, self.connections.wait()).await.is_ok() && in_time
+    }
+
+    /// Takes connections until `end`.
+    async fn accept(&self, listener: &TcpListener, end: impl Future<Output = ()>) {
+        let mut end = pin!(end);
+        let mut complained: Option<Instant> = None;
+        loop {
+            let accepted = tokio::select! {
+                () = &mut end => return,
+                accepted = listener.accept() => accepted,
+            };
+            let complaint = match accepted {
+                Ok((stream, address)) => match self.take(stream, address) {
+                    Taken::Served => continue,
+                    Taken::Refused => {
+                        "there are too many connections: new ones are answered with 503".to_owned()
+                    }
+                },
+                // It was gone before it was taken.
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) =>
+                {
+                    continue;
+                }
+                Err(error) => {
+                    tokio::select! {
+                        () = &mut end => return,
+                        () = sleep(ACCEPT_PAUSE) => {}
+                    }
+                    format!("connections cannot be accepted: {error}")
+                }
+            };
+            if complained.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {
+                complained = Some(Instant::now());
+                tracing::warn!(open = self.connections.len(), "{complaint}");
             }
         }
     }
-    drop(listener);
-    tokio::time::timeout(grace, connections.shutdown()).await.is_ok()
-}
 
-fn server() -> auto::Builder<TokioExecutor> {
-    let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).pipeline_flush(false);
-    server
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(250)
-        .keep_alive_interval(Some(Duration::from_secs(30)));
-    server
-}
-
-fn serve_connection(
-    stream: TcpStream,
-    server: &auto::Builder<TokioExecutor>,
-    service: Service,
-    connections: &GracefulShutdown,
-) {
-    // Without it the small writes of a stream wait for each other's
-    // acknowledgement: 40 ms to the first token.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY could not be set");
-    }
-    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let service = service.clone();
-        async move { Ok::<_, Infallible>(service.respond(request.map(Body::new)).await) }
-    });
-    let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
-    let connection = connections.watch(connection);
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection ended badly");
+    fn take(&self, stream: TcpStream, address: SocketAddr) -> Taken {
+        // Without it the small writes of a stream wait for each other's
+        // acknowledgement: 40 ms to the first token.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
-    });
+        let app = &self.shared.service.app;
+        let snapshot = app.snapshot();
+        let tls = snapshot.server.tls.as_ref().map(|tls| TlsAcceptor::from(tls.identity.config()));
+        let shared = Arc::clone(&self.shared);
+        if self.connections.len() < self.room.of(snapshot.server.max_connections) {
+            let phase = app.lifecycle.watch();
+            self.connections.spawn(connection::serve(shared, stream, address.ip(), tls, phase));
+            return Taken::Served;
+        }
+        if self.refusals.len() < MAX_REFUSALS {
+            self.refusals.spawn(refusal::refuse(shared, stream, tls));
+        }
+        Taken::Refused
+    }
 }
+
+enum Taken {
+    Served,
+    Refused,
+}
+
+#[cfg(test)]
+mod tests;

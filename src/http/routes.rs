@@ -20,6 +20,7 @@ pub(super) fn router() -> Router {
         .route("/models/{*id}", get(models::one))
         .route("/", get(health::root))
         .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
         .fallback(unknown_url)
         .method_not_allowed_fallback(wrong_method)
 }

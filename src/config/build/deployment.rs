@@ -29,11 +29,18 @@ const OWN: [HeaderName; 5] = [AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT
 /// The largest file of certificates, in bytes.
 const MAX_CA_BYTES: u64 = 4 << 20;
 
-pub(super) fn build(tables: Vec<file::Deployment>, base: &Path, report: &mut Report) -> Vec<Entry> {
-    tables.into_iter().map(|table| one(table, base, report)).collect()
+/// Builds all. A deployment of `running` whose settings are the same is taken
+/// as it is, with its connections.
+pub(super) fn build(
+    tables: Vec<file::Deployment>,
+    base: &Path,
+    running: &[Arc<Deployment>],
+    report: &mut Report,
+) -> Vec<Entry> {
+    tables.into_iter().map(|table| one(table, base, running, report)).collect()
 }
 
-fn one(table: file::Deployment, base: &Path, report: &mut Report) -> Entry {
+fn one(table: file::Deployment, base: &Path, running: &[Arc<Deployment>], report: &mut Report) -> Entry {
     if table.name.value.is_empty() || table.name.value.chars().any(char::is_control) {
         report.add(&table.name.at, "the name of a deployment is not empty and has no control characters");
     }
@@ -45,14 +52,19 @@ fn one(table: file::Deployment, base: &Path, report: &mut Report) -> Entry {
     });
     let headers = headers(table.headers, report);
     let ca_at = table.ca_file.as_ref().map(|item| item.at.clone());
-    let ca_pem = table.ca_file.and_then(|item| {
-        let read = super::read_file(&base.join(&item.value), MAX_CA_BYTES);
-        report.check(&item.at, read)
-    });
+    let ca_pem =
+        table.ca_file.and_then(|item| report.read_file(&item.at, &base.join(&item.value), MAX_CA_BYTES));
     let built = url.and_then(|url| {
         let kind = table.kind.map_or_else(|| kind_of(&url), |kind| kind.value);
         let base_url = url.as_str().trim_end_matches('/').to_owned();
-        let client = Client::new(Settings { base_url, ca_pem, proxy, headers });
+        let settings = Settings { base_url, ca_pem, proxy, headers };
+        let same = |old: &&Arc<Deployment>| {
+            old.name == table.name.value && old.kind == kind && *old.client.settings() == settings
+        };
+        if let Some(kept) = running.iter().find(same) {
+            return Some(Arc::clone(kept));
+        }
+        let client = Client::new(settings);
         let client = report.check(ca_at.as_ref().unwrap_or(&table.name.at), client)?;
         Some(Arc::new(Deployment { name: table.name.value.clone(), kind, client }))
     });

@@ -109,7 +109,9 @@ fn digest(key: OneOf, base: &Path, report: &mut Report) -> Option<Digest> {
         "sha256" => Digest::from_hex(&item.value).ok_or_else(|| {
             "expected the SHA-256 of a key: 64 digits of 0-9 and a-f, in lower case".to_owned()
         }),
-        "key_file" => super::read_file(&base.join(&item.value), MAX_FILE_BYTES)
+        "key_file" => report
+            .files
+            .read(&base.join(&item.value), MAX_FILE_BYTES)
             .and_then(|bytes| String::from_utf8(bytes).map_err(|_| "what it holds is not a key".to_owned()))
             .and_then(|text| digest_of(&text).map_err(|reason| format!("the file {reason}"))),
         _ => digest_of(&item.value).map_err(|reason| reason.to_owned()),

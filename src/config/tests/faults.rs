@@ -94,6 +94,29 @@ fn the_server() {
             ("[server]\nmax_body = 0", &["f:2: server.max_body: must be from 1B to 1GiB"]),
             ("[server]\nmax_body = '2GiB'", &["f:2: server.max_body: must be from 1B to 1GiB"]),
             ("[server]\nmax_body = true", &["f:2: server.max_body: expected a string, found a boolean"]),
+            ("[server]\ndrain_delay = '2h'", &["f:2: server.drain_delay: must be from 0s to 1h"]),
+            ("[server]\nmax_connections = 0", &["f:2: server.max_connections: must be from 1 to 1000000"]),
+            ("[server]\nmax_connections = -1", &["f:2: server.max_connections: must be from 1 to 1000000"]),
+            (
+                "[server]\nmax_connections = '1'",
+                &["f:2: server.max_connections: expected an integer, found a string"],
+            ),
+            (
+                "[server]\ntrusted_proxies = [\n'10.0.0.1',\n'10.0.0.0/33',\n'proxy']",
+                &[
+                    "f:4: server.trusted_proxies[1]: expected an IP address or a network such as \"10.0.0.0/8\"",
+                    "f:5: server.trusted_proxies[2]: expected an IP address or a network such as \"10.0.0.0/8\"",
+                ],
+            ),
+            ("[server]\ntls = true", &["f:2: server.tls: expected a table, found a boolean"]),
+            (
+                "[server]\ntls = { cert = '/nowhere/c', kei = 'k' }",
+                &[
+                    "f:2: server.tls.kei: unknown key; did you mean \"key\"?",
+                    "f:2: server.tls: key is missing",
+                    "f:2: server.tls.cert: cannot read it: No such file or directory (os error 2)",
+                ],
+            ),
             (
                 "[server]\nallow_anonymous = 'yes'",
                 &["f:2: server.allow_anonymous: expected true or false, found a string"],
@@ -110,15 +133,10 @@ fn the_server() {
                 ],
             ),
             (
-                "[server]\nconversation_wait = '5s'\ndrain_delay = '0s'\nmax_connections = 1\n\
-                 conversation_hints = []\ntrusted_proxies = []\ntls = {}",
+                "[server]\nconversation_wait = '5s'\nconversation_hints = []",
                 &[
                     "f:2: server.conversation_wait: is not supported by this version",
-                    "f:3: server.drain_delay: is not supported by this version",
-                    "f:4: server.max_connections: is not supported by this version",
-                    "f:5: server.conversation_hints: is not supported by this version",
-                    "f:6: server.trusted_proxies: is not supported by this version",
-                    "f:7: server.tls: is not supported by this version",
+                    "f:3: server.conversation_hints: is not supported by this version",
                 ],
             ),
         ],

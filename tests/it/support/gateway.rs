@@ -1,7 +1,6 @@
 //! The gateway as a process of its own.
 
-use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,6 +17,7 @@ use super::{Coze, KEY, SCRIPTED, eventually};
 pub(crate) struct Gateway {
     child: Child,
     pub(crate) address: String,
+    scheme: &'static str,
     pub(crate) client: reqwest::Client,
     pub(crate) folder: PathBuf,
     log: Arc<Mutex<Vec<String>>>,
@@ -50,15 +50,33 @@ impl Gateway {
 
     /// A gateway with a config of its own.
     pub(crate) async fn with(config: &str) -> Self {
+        Self::in_folder(|folder| std::fs::write(folder.join("cozeway.toml"), config).unwrap()).await
+    }
+
+    /// A gateway with the `cozeway.toml` of a folder that is prepared first.
+    pub(crate) async fn in_folder(prepare: impl FnOnce(&Path)) -> Self {
+        Self::run(Command::new(env!("CARGO_BIN_EXE_cozeway")), prepare).await
+    }
+
+    /// A gateway that may open so many files.
+    pub(crate) async fn with_few_files(coze: &Coze, files: usize) -> Self {
+        let mut shell = Command::new("sh");
+        let limited = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
+        shell.args(["-c", &limited, env!("CARGO_BIN_EXE_cozeway")]);
+        let text = config(coze, "", "");
+        Self::run(shell, |folder| std::fs::write(folder.join("cozeway.toml"), text).unwrap()).await
+    }
+
+    async fn run(mut command: Command, prepare: impl FnOnce(&Path)) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder =
             PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("it-{}-{count}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let file = folder.join("cozeway.toml");
-        std::fs::File::create(&file).unwrap().write_all(config.as_bytes()).unwrap();
+        prepare(&folder);
 
-        let mut child = Command::new(env!("CARGO_BIN_EXE_cozeway"))
+        let mut child = command
             .args(["serve", "--log-format", "json", "--config"])
             .arg(&file)
             .env_remove("RUST_LOG")
@@ -80,13 +98,19 @@ impl Gateway {
         let line = out.next_line().await.unwrap().unwrap_or_else(|| {
             panic!("the gateway did not start: {:?}", log.lock().unwrap());
         });
-        let address = line.strip_prefix("cozeway listens on http://").expect("the ready line").to_owned();
+        let url = line.strip_prefix("cozeway listens on ").expect("the ready line");
+        let (scheme, address) = match url.split_once("://").unwrap() {
+            ("http", address) => ("http", address.to_owned()),
+            // The name that certificates of tests are for.
+            ("https", address) => ("https", format!("localhost:{}", address.rsplit_once(':').unwrap().1)),
+            _ => panic!("{line}"),
+        };
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { child, address, client, folder, log }
+        Self { child, address, scheme, client, folder, log }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("{}://{}{path}", self.scheme, self.address)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -141,6 +165,29 @@ impl Gateway {
         };
         eventually("the request is logged", || find().is_some()).await;
         find().unwrap()
+    }
+
+    /// How many lines of the log hold this text.
+    pub(crate) fn logged_lines(&self, text: &str) -> usize {
+        self.log.lock().unwrap().iter().filter(|line| line.contains(text)).count()
+    }
+
+    /// Puts another config in place of the one it has, as editors do.
+    pub(crate) fn rewrite(&self, config: &str) {
+        let new = self.folder.join("new.toml");
+        std::fs::write(&new, config).unwrap();
+        std::fs::rename(new, self.folder.join("cozeway.toml")).unwrap();
+    }
+
+    /// Gives it another config and waits until that is in force.
+    pub(crate) async fn reload(&self, config: &str) {
+        let before = self.logged_lines("SIGHUP: the new config is in force");
+        self.rewrite(config);
+        self.signal("-HUP");
+        eventually("the new config is in force", || {
+            self.logged_lines("SIGHUP: the new config is in force") > before
+        })
+        .await;
     }
 
     pub(crate) fn signal(&self, signal: &str) {

@@ -5,7 +5,22 @@ use std::time::Duration;
 use reqwest::Response;
 use serde_json::Value;
 
+use cozeway::simulator::Step;
+
 use crate::shared::schema;
+
+/// A piece of Coze's stream that says something.
+pub(crate) fn delta(text: &str) -> Step {
+    let data = format!(
+        "event:conversation.message.delta\ndata:{{\"id\":\"1\",\"conversation_id\":\"2\",\"chat_id\":\"3\",\"role\":\"assistant\",\"type\":\"answer\",\"content\":\"{text}\",\"content_type\":\"text\"}}\n\n"
+    );
+    Step::Send(data.into())
+}
+
+/// The end of Coze's stream.
+pub(crate) fn ended() -> Step {
+    Step::Send("event:conversation.chat.completed\ndata:{}\n\nevent:done\ndata:\n\n".into())
+}
 
 /// Reads a stream piece by piece.
 pub(crate) struct Stream {

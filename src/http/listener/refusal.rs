@@ -1,0 +1,57 @@
+//! One connection too many: it is told, in little time.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::response::IntoResponse as _;
+use http::HeaderValue;
+use http::header::CONNECTION;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use super::Shared;
+use super::transport::Socket;
+use crate::http::request_id;
+use crate::openai::ApiError;
+
+/// How long a refusal may take, handshake and all.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long the rest of a request is read, so that the client does not see
+/// its connection break before it has seen the answer.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// Answers the first request of a connection with 503.
+pub(super) async fn refuse(shared: Arc<Shared>, stream: TcpStream, tls: Option<TlsAcceptor>) {
+    let refusal = Box::pin(async {
+        let socket = Socket::open(stream, tls).await?;
+        shared.builder.serve_connection(TokioIo::new(socket), service_fn(answer)).await
+    });
+    if let Ok(Err(error)) = timeout(PATIENCE, refusal).await {
+        tracing::debug!(error, "a connection too many ended badly");
+    }
+}
+
+async fn answer(request: http::Request<Incoming>) -> Result<axum::response::Response, Infallible> {
+    let id = request_id::of(request.headers());
+    let version = request.version();
+    let mut body = request.into_body();
+    let _ = timeout(LINGER, async { while let Some(Ok(_)) = body.frame().await {} }).await;
+    let error =
+        ApiError::overloaded("The gateway has as many connections as it takes; try again in a moment.");
+    let mut response = error.into_response();
+    let headers = response.headers_mut();
+    if version < http::Version::HTTP_2 {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert("x-request-id", id);
+    }
+    Ok(response)
+}
