@@ -110,12 +110,20 @@ impl ConfigArgs {
 #[derive(Debug, clap::Args)]
 struct LogArgs {
     /// How log lines look, on standard error
-    #[arg(long, value_enum, default_value_t, env = "COZEWAY_LOG_FORMAT")]
+    #[arg(long, value_name = "text|json", default_value = "text", value_parser = log_format, env = "COZEWAY_LOG_FORMAT")]
     log_format: Format,
     /// What is logged, in the form of RUST_LOG, which counts where this is
     /// not given [default: info]
     #[arg(long, value_name = "FILTER", env = "COZEWAY_LOG")]
     log: Option<String>,
+}
+
+fn log_format(text: &str) -> Result<Format, &'static str> {
+    match text {
+        "text" => Ok(Format::Text),
+        "json" => Ok(Format::Json),
+        _ => Err("expected text or json"),
+    }
 }
 
 impl LogArgs {

@@ -28,6 +28,7 @@ pub use files::Upload;
 pub use script::{Head, Opening, Script, Step};
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -109,6 +110,8 @@ struct Shared {
     files: Mutex<files::Files>,
     streams: streams::Streams,
     runs: streams::Streams,
+    /// How many connections have been accepted.
+    connections: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -129,6 +132,7 @@ impl Simulator {
             recorded: Mutex::default(),
             files: Mutex::default(),
             streams: streams::Streams::default(),
+            connections: AtomicUsize::default(),
             runs: streams::Streams::default(),
         }));
         for (bot_id, script) in scripts {
@@ -173,6 +177,12 @@ impl Simulator {
     #[must_use]
     pub fn running(&self) -> usize {
         self.0.runs.count()
+    }
+
+    /// How many connections have been accepted since the start.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.0.connections.load(Ordering::Relaxed)
     }
 
     /// What a bot was given in a chat: the history (protocol 3.3) and the

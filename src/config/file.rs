@@ -98,7 +98,11 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &Table<'_>) -> File {
     let (server, listen_at) = super::server::read(reader, root);
     let (mode, mode_at) = auth(reader, root);
     let deployments = needed(reader, root, "coze", "there is no Coze deployment: add a [coze.NAME] table");
-    let models = needed(reader, root, "models", "there is no model: add a [models.NAME] table");
+    let models = match mode {
+        // A caller's bot needs no entry there: its id is its name.
+        Field::Is(Mode::Passthrough) => reader.sections(root, "models"),
+        _ => needed(reader, root, "models", "there is no model: add a [models.NAME] table"),
+    };
     let keys = reader.sections(root, "keys");
     File {
         server,

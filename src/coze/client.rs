@@ -5,11 +5,14 @@
 //! code, then by status (protocol 1.4).
 
 use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use http_body::Body as _;
 use serde::Deserialize;
 
 use super::{Call, error};
@@ -66,8 +69,14 @@ impl fmt::Debug for Client {
 pub struct Opened {
     /// Coze's id of the request in its logs.
     pub log_id: Option<String>,
-    response: reqwest::Response,
+    /// The bytes of the stream.
+    pub bytes: ByteStream,
 }
+
+/// The bytes of an answer as they arrive. Dropped before its end, it closes
+/// the connection.
+#[derive(Debug)]
+pub struct ByteStream(reqwest::Body);
 
 impl Client {
     /// Prepares calls; connects to nothing yet.
@@ -118,7 +127,7 @@ impl Client {
         let log_id = log_id(response.headers());
         let is_stream = content_type(response.headers()).starts_with("text/event-stream");
         if response.status() == StatusCode::OK && is_stream {
-            return Ok(Opened { log_id, response });
+            return Ok(Opened { log_id, bytes: ByteStream(response.into()) });
         }
         let status = response.status();
         let retry_after = retry_after(response.headers());
@@ -164,24 +173,35 @@ impl Client {
     }
 }
 
-impl Opened {
-    /// The next bytes of the stream; `None` at its proper end.
+impl ByteStream {
+    /// The next bytes; `Ready(None)` at the proper end.
     ///
     /// # Errors
     /// If the connection broke off.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
-        self.response.chunk().await.map_err(|error| broke_off(&error))
+    pub fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
+        loop {
+            return match ready!(Pin::new(&mut self.0).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(bytes) => Poll::Ready(Some(Ok(bytes))),
+                    // Trailers: Coze sends none, and none would matter.
+                    Err(_) => continue,
+                },
+                Some(Err(error)) => Poll::Ready(Some(Err(broke_off(&error)))),
+                None => Poll::Ready(None),
+            };
+        }
     }
 
-    /// The stream alone, for reading without this struct.
-    #[must_use]
-    pub fn into_body(self) -> reqwest::Body {
-        self.response.into()
+    /// Reads on to the end and throws it away: a connection is only used
+    /// again once its last answer has been read whole.
+    pub fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Some(Ok(_)) = ready!(self.poll_bytes(cx)) {}
+        Poll::Ready(())
     }
 }
 
 /// The connection ended in the middle of an answer.
-pub(crate) fn broke_off(error: &reqwest::Error) -> Failure {
+fn broke_off(error: &reqwest::Error) -> Failure {
     let mut failure =
         Failure::new(Kind::Broken, "The connection to Coze broke off in the middle of the answer.")
             .with_detail(chain(error));

@@ -6,14 +6,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::Body as _;
 use tokio_util::task::TaskTracker;
 
 use super::Order;
 use super::shaping::Shaping;
 use super::silence::Silence;
 use crate::coze::chat::Reader;
-use crate::coze::client::{Opened, broke_off};
+use crate::coze::client::{ByteStream, Opened};
 use crate::coze::{Kind as DeploymentKind, Target, retrieve, sse};
 use crate::secret::Secret;
 use crate::turn::{Event, Failure, Finish, Kind, Usage};
@@ -54,7 +53,7 @@ enum Phase {
     /// The head of the answer has not come.
     Opening(Boxed<Result<Opened, Failure>>),
     /// Events come.
-    Streaming(reqwest::Body),
+    Streaming(ByteStream),
     /// The answer is whole; only what it cost is still asked for.
     Counting(Boxed<Option<Usage>>),
     /// Nothing more comes.
@@ -113,25 +112,21 @@ impl Run {
                         self.account.log_id = Some(id.clone());
                         sink(Event::Logged(id.into()));
                     }
-                    self.phase = Phase::Streaming(opened.into_body());
+                    self.phase = Phase::Streaming(opened.bytes);
                     Ok(())
                 }
                 Poll::Ready(Err(failure)) => Err(failure),
                 Poll::Pending => ready!(self.poll_silence(cx)),
             },
-            Phase::Streaming(body) => match Pin::new(body).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
+            Phase::Streaming(stream) => match stream.poll_bytes(cx) {
+                Poll::Ready(Some(Ok(bytes))) => {
                     self.silence.broken();
-                    match frame.into_data() {
-                        Ok(bytes) => self.take(&bytes, cx, sink),
-                        // Trailers: Coze sends none, and none would matter.
-                        Err(_) => Ok(()),
-                    }
+                    self.take(&bytes, cx, sink)
                 }
                 Poll::Ready(None) => self.stream_ended(sink),
                 // The chat had ended before the connection did.
                 Poll::Ready(Some(Err(_))) if self.reader.has_ended() => self.stream_ended(sink),
-                Poll::Ready(Some(Err(error))) => Err(broke_off(&error)),
+                Poll::Ready(Some(Err(failure))) => Err(failure),
                 Poll::Pending if self.reader.has_ended() => {
                     ready!(self.silence.poll(cx));
                     self.stream_ended(sink)
@@ -241,15 +236,15 @@ impl Run {
         failure
     }
 
-    /// Reads the rest of a stream that has said all: a connection is only
-    /// used again once its last answer has been read to the end.
+    /// Lets go of a stream that has said all, so that its connection can
+    /// serve another call.
     fn drain(&mut self, cx: &mut Context<'_>) {
-        let Phase::Streaming(mut body) = std::mem::replace(&mut self.phase, Phase::Over) else {
+        let Phase::Streaming(mut stream) = std::mem::replace(&mut self.phase, Phase::Over) else {
             return;
         };
-        if poll_rest(&mut body, cx).is_pending() {
+        if stream.poll_drained(cx).is_pending() {
             self.tracker.spawn(async move {
-                let rest = std::future::poll_fn(move |cx| poll_rest(&mut body, cx));
+                let rest = std::future::poll_fn(move |cx| stream.poll_drained(cx));
                 let _ = tokio::time::timeout(DRAIN_TIMEOUT, rest).await;
             });
         }
@@ -307,12 +302,6 @@ impl Account {
         }
         shaping.push(event, sink);
     }
-}
-
-/// Reads a body to its end and throws it away.
-fn poll_rest(body: &mut reqwest::Body, cx: &mut Context<'_>) -> Poll<()> {
-    while let Some(Ok(_)) = ready!(Pin::new(&mut *body).poll_frame(cx)) {}
-    Poll::Ready(())
 }
 
 /// Opens the stream; once more with another token, if Coze refuses the one

@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -66,6 +67,7 @@ pub(super) async fn serve(simulator: Simulator, listener: TcpListener) {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                 Ok((stream, _)) => {
+                    simulator.0.connections.fetch_add(1, Ordering::Relaxed);
                     let connection = Connection { reset: Arc::new(Notify::new()), life: life.clone() };
                     connections.spawn(converse(simulator.clone(), stream, connection));
                 }

@@ -589,7 +589,8 @@ async fn the_gateways_own_client_understands_it() {
     assert!(opened.log_id.is_some());
     let mut decoder = sse::Decoder::default();
     let (mut reader, mut reply) = (chat::Reader::default(), turn::Reply::default());
-    while let Some(chunk) = opened.chunk().await.unwrap() {
+    while let Some(chunk) = std::future::poll_fn(|cx| opened.bytes.poll_bytes(cx)).await {
+        let chunk = chunk.unwrap();
         let read = |event: sse::Event<'_>| reader.read(event, &mut |event| reply.push(event)).unwrap();
         decoder.push(&chunk, read).unwrap();
     }

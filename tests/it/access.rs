@@ -232,3 +232,18 @@ async fn a_token_file_that_changes_is_read_again() {
     assert_eq!(used, "Bearer pat_two");
     std::fs::remove_dir_all(&folder).unwrap();
 }
+
+#[tokio::test]
+async fn in_passthrough_mode_a_gateway_needs_no_models() {
+    let coze = Coze::start().await;
+    let text = format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\n[coze.local]\nbase_url = \"http://127.0.0.1:{}\"\n\
+         [auth]\nmode = \"passthrough\"\n",
+        coze.port
+    );
+    let gateway = Gateway::with(&text).await;
+    let body = request(cozeway::simulator::bots::ECHO, "hi", json!({})).to_string();
+    let response =
+        gateway.client.post(gateway.url("/v1/chat/completions")).bearer_auth(DEMO_TOKEN).body(body);
+    assert_eq!(response.send().await.unwrap().status(), 200);
+}

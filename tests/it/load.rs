@@ -112,3 +112,14 @@ async fn memory_comes_back_after_large_answers() {
     let (second, last) = (after[1], after[7]);
     assert!(last < second + 48 * 1024, "resident memory grows with every answer: {after:?} KiB");
 }
+
+#[tokio::test]
+async fn one_after_another_requests_share_a_connection_to_coze() {
+    let coze = Coze::start().await;
+    let gateway = Gateway::start(&coze).await;
+    for _ in 0..20 {
+        gateway.assert_well().await;
+        gateway.ask("storyteller", "hi", json!({"stream": true})).await.text().await.unwrap();
+    }
+    assert!(coze.simulator.connections() <= 4, "{} connections", coze.simulator.connections());
+}

@@ -22,4 +22,5 @@ mod malformed;
 mod serving;
 mod stopping;
 mod streaming;
+mod terminal;
 mod whole;
