@@ -49,6 +49,30 @@ def test_usage_comes_last_where_it_is_asked_for(client: openai.OpenAI) -> None:
     assert chunks[-1].usage.total_tokens == whole.usage.total_tokens > 0
 
 
+def test_the_usage_of_several_choices_is_their_sum(client: openai.OpenAI) -> None:
+    usages = {}
+    for n in (1, 2):
+        *_, last = client.chat.completions.create(
+            model="echo", messages=user("hi"), n=n, stream=True, stream_options={"include_usage": True}
+        )
+        assert last.usage is not None
+        usages[n] = last.usage.total_tokens
+    assert usages[2] == 2 * usages[1]
+
+
+def test_a_cut_answer_ends_as_any_other(client: openai.OpenAI) -> None:
+    with client.chat.completions.stream(
+        model="echo",
+        messages=user("one two STOP three"),  # type: ignore[arg-type]
+        stop="STOP",
+        n=2,
+        stream_options={"include_usage": True},
+    ) as stream:
+        final = stream.get_final_completion()
+    assert [choice.message.content for choice in final.choices] == ["one two ", "one two "]
+    assert [choice.finish_reason for choice in final.choices] == ["stop", "stop"]
+
+
 def test_thinking_comes_before_the_words_and_apart_from_them(client: openai.OpenAI) -> None:
     stream = client.chat.completions.create(model="storyteller", messages=user("A story"), stream=True)
     kinds, thinking, text, coze = [], "", "", None
