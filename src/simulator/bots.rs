@@ -68,7 +68,7 @@ pub fn demo_bots() -> &'static [DemoBot] {
         DemoBot {
             name: "ask",
             bot_id: ASK,
-            description: "Asks back, and answers once you have told it.",
+            description: "Asks a question back.",
             behaviour: Behaviour::Ask,
         },
     ]
