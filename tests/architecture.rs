@@ -46,12 +46,6 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("main.rs", "cli", "the program is the command line and nothing else"),
     ("main.rs", "clap", "the trait that parses the arguments has to be in scope"),
     ("cli/chat.rs", "reqwest", "a client of the gateway, as any other would be; it never calls Coze"),
-    (
-        "relay/run.rs",
-        "reqwest",
-        "only the name of the body that coze::client hands over, to poll it in place",
-    ),
-    ("telemetry.rs", "clap", "the log format derives ValueEnum, so that its words stand in one place"),
 ];
 
 #[test]
