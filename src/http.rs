@@ -5,6 +5,7 @@
 
 mod body;
 mod cors;
+mod greeting;
 mod heartbeat;
 mod journal;
 pub mod listener;
