@@ -58,12 +58,12 @@ struct Answer {
     bytes: usize,
     hash: Box<Xxh3>,
     thought: bool,
-    completed: bool,
+    card_shown: bool,
 }
 
 impl Answer {
     fn new() -> Self {
-        Self { bytes: 0, hash: Box::new(Xxh3::new()), thought: false, completed: false }
+        Self { bytes: 0, hash: Box::new(Xxh3::new()), thought: false, card_shown: false }
     }
 
     fn shown(&mut self, text: &str) {
@@ -179,9 +179,7 @@ impl Reader {
             }
             State::Ended => {}
         }
-        if let Some((id, json)) = self.open_card.take() {
-            self.card(&id, &json, sink);
-        }
+        self.close_card(sink)?;
         if self.current.is_none() && !self.thought {
             return Err(Failure::new(Kind::Broken, "The bot completed without an answer."));
         }
@@ -227,7 +225,7 @@ impl Reader {
             return Ok(());
         };
         match &*message.content_type.0 {
-            "card" => self.card_delta(&message.id, &text.decode()),
+            "card" => self.card_delta(&message.id, &text.decode(), sink),
             "text" | "" => {
                 self.answer(&message.id)?.shown(&text.decode());
                 self.text(&message.id, text, sink);
@@ -253,9 +251,6 @@ impl Reader {
             self.answer_usage = Some(usage);
         }
         let answer = self.answer(&message.id)?;
-        if std::mem::replace(&mut answer.completed, true) {
-            return Ok(());
-        }
         if !answer.thought
             && let Some(thinking) = string(message.reasoning_content)?.filter(|text| !text.is_empty())
         {
@@ -268,19 +263,22 @@ impl Reader {
         };
         match &*message.content_type.0 {
             "card" => {
-                self.open_card = None;
-                self.card(&message.id.0, &text.decode(), sink);
+                if !std::mem::replace(&mut self.answer(&message.id)?.card_shown, true) {
+                    self.open_card.take_if(|(open, _)| **open == *message.id.0);
+                    self.card(&message.id.0, &text.decode(), sink);
+                }
             }
+            // It may come several times, and the last one may have the most
+            // (a chatflow's last answer comes twice: protocol 3.5).
             "text" | "" => {
                 let answer = self.answer(&message.id)?;
-                if answer.bytes == 0 {
+                let full = text.decode();
+                let tail = answer.missing(&full);
+                answer.shown(tail);
+                if tail.len() == full.len() {
                     self.text(&message.id, text, sink);
-                } else {
-                    let full = text.decode();
-                    let tail = answer.missing(&full);
-                    if !tail.is_empty() {
-                        self.text(&message.id, Text::Plain(Cow::Borrowed(tail)), sink);
-                    }
+                } else if !tail.is_empty() {
+                    self.text(&message.id, Text::Plain(Cow::Borrowed(tail)), sink);
                 }
             }
             _ => {}
@@ -314,15 +312,23 @@ impl Reader {
     }
 
     /// Keeps a piece of a card: it can only be shown whole.
-    fn card_delta(&mut self, id: &Word<'_>, piece: &str) -> Result<(), Failure> {
-        match &mut self.open_card {
-            Some((open, json)) if **open == *id.0 => {
-                if json.len() + piece.len() > MAX_CARD_BYTES {
-                    return Err(Failure::new(Kind::Broken, "Coze sent a card that is too large."));
-                }
-                json.push_str(piece);
-            }
-            open => *open = Some((Box::from(&*id.0), piece.to_owned())),
+    fn card_delta(&mut self, id: &Word<'_>, piece: &str, sink: Sink<'_>) -> Result<(), Failure> {
+        if self.open_card.as_ref().is_some_and(|(open, _)| **open != *id.0) {
+            self.close_card(sink)?;
+        }
+        let (_, json) = self.open_card.get_or_insert_with(|| (Box::from(&*id.0), String::new()));
+        if json.len() + piece.len() > MAX_CARD_BYTES {
+            return Err(Failure::new(Kind::Broken, "Coze sent a card that is too large."));
+        }
+        json.push_str(piece);
+        Ok(())
+    }
+
+    /// Shows the card whose end has not come.
+    fn close_card(&mut self, sink: Sink<'_>) -> Result<(), Failure> {
+        if let Some((id, json)) = self.open_card.take() {
+            self.answer(&Word(Cow::Borrowed(&id)))?.card_shown = true;
+            self.card(&id, &json, sink);
         }
         Ok(())
     }
@@ -391,3 +397,6 @@ fn error_event(data: &[u8]) -> Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
