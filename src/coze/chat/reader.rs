@@ -3,6 +3,8 @@
 //! In come the events of [`sse::Decoder`], out go [`turn::Event`]s. Takes
 //! the community server's form and the documented one (protocol 3.5, 3.6).
 
+mod failures;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -10,8 +12,9 @@ use serde::Deserialize;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use super::wire::{Chat, Fault, Message, Word};
-use crate::coze::{card, error, sse};
+use crate::coze::{card, sse};
 use crate::turn::{Event, Failure, Finish, Kind, Text, Usage};
+use failures::{chat_failed, error_event, fault};
 
 /// How many answers one chat may have.
 const MAX_ANSWERS: usize = 4096;
@@ -206,7 +209,8 @@ impl Reader {
             return Err(fault(&fault_of.code, &fault_of.msg));
         }
         self.start(&chat.conversation_id, &chat.id, sink);
-        self.chat_usage = chat.usage.as_ref().and_then(super::wire::Counts::usage);
+        let usage = chat.usage.as_ref().and_then(super::wire::Counts::usage);
+        self.chat_usage = usage.or(self.chat_usage);
         self.state = State::Ended;
         Ok(())
     }
@@ -369,33 +373,6 @@ fn string(raw: Option<&serde_json::value::RawValue>) -> Result<Option<Text<'_>>,
         })
     })
     .transpose()
-}
-
-fn fault(code: &Word<'_>, message: &Word<'_>) -> Failure {
-    error::failure(code.0.parse().unwrap_or(0), &message.0)
-}
-
-/// `conversation.chat.failed`: a chat object with `last_error`
-/// (`chat_failed.cloud.sse`) or the error itself (`chat_failed.docs.sse`).
-fn chat_failed(data: &[u8]) -> Failure {
-    let Ok(chat) = parse::<Chat<'_>>(data) else {
-        return error::failure(0, "the chat failed");
-    };
-    match &chat.last_error {
-        Some(last) if !last.code.0.is_empty() => fault(&last.code, &last.msg),
-        _ => fault(&chat.code, &chat.msg),
-    }
-}
-
-/// `error`: an object with code and message, an empty one, or plain text.
-fn error_event(data: &[u8]) -> Failure {
-    match serde_json::from_slice::<Fault<'_>>(data) {
-        Ok(Fault { code, msg }) => fault(&code, &msg),
-        Err(_) => {
-            let text: Cow<'_, str> = String::from_utf8_lossy(data.get(..4096).unwrap_or(data));
-            error::failure(0, &text)
-        }
-    }
 }
 
 #[cfg(test)]

@@ -75,3 +75,10 @@ fn a_card_without_its_end_is_not_lost_to_the_next() {
     assert_eq!(text(&messages), "{\"a\":1}\n\n{\"b\":1}");
     assert_eq!(text(&messages[..3]), "{\"a\":1}\n\n{\"b\":1}");
 }
+
+#[test]
+fn a_second_end_does_not_take_the_usage_away() {
+    let counted = json!({ "usage": { "input_count": 3, "output_count": 4 } });
+    let reply = read(&[("delta", answer("1", "hello"))], &[counted, json!({})]).unwrap();
+    assert_eq!(reply.usage, Some(Usage { input: 3, output: 4 }));
+}
