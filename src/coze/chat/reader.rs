@@ -22,6 +22,13 @@ const MAX_ANSWERS: usize = 4096;
 /// The longest card or verbatim error text that is kept, in bytes.
 const MAX_CARD_BYTES: usize = 4 * 1024 * 1024;
 
+/// How much is kept of the questions that one chat suggests, in bytes. More
+/// would be no reason to lose the answer.
+const MAX_SUGGESTED_BYTES: usize = 256 * 1024;
+
+/// The longest id that an answer may have, in bytes; Coze's have 19 digits.
+const MAX_ID_BYTES: usize = 256;
+
 /// Reads one chat.
 ///
 /// ```text
@@ -40,6 +47,8 @@ pub struct Reader {
     /// The answer that the last text belonged to.
     current: Option<Box<str>>,
     thought: bool,
+    /// Bytes of suggestions so far.
+    suggested: usize,
     /// A card whose end has not come.
     open_card: Option<(Box<str>, String)>,
     chat_usage: Option<Usage>,
@@ -245,7 +254,10 @@ impl Reader {
             "answer" => {}
             "follow_up" => {
                 if let Some(text) = string(message.content)? {
-                    sink(Event::Suggestion(text.decode()));
+                    self.suggested = self.suggested.saturating_add(text.decode().len());
+                    if self.suggested <= MAX_SUGGESTED_BYTES {
+                        sink(Event::Suggestion(text.decode()));
+                    }
                 }
                 return Ok(());
             }
@@ -293,7 +305,7 @@ impl Reader {
     /// What is known of the answer with this id.
     fn answer(&mut self, id: &Word<'_>) -> Result<&mut Answer, Failure> {
         if !self.answers.contains_key(&*id.0) {
-            if self.answers.len() >= MAX_ANSWERS {
+            if self.answers.len() >= MAX_ANSWERS || id.0.len() > MAX_ID_BYTES {
                 return Err(Failure::new(Kind::Broken, "Coze sent more answers than one chat may have."));
             }
             self.answers.insert(Box::from(&*id.0), Answer::new());

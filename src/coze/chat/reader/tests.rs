@@ -82,3 +82,18 @@ fn a_second_end_does_not_take_the_usage_away() {
     let reply = read(&[("delta", answer("1", "hello"))], &[counted, json!({})]).unwrap();
     assert_eq!(reply.usage, Some(Usage { input: 3, output: 4 }));
 }
+
+#[test]
+fn suggestions_without_end_fill_no_memory() {
+    let suggestion = json!({ "id": "9", "type": "follow_up", "content": "q".repeat(100_000) });
+    let mut messages = vec![("delta", answer("1", "hello"))];
+    messages.extend((0..20).map(|_| ("completed", suggestion.clone())));
+    let reply = read(&messages, &[json!({})]).unwrap();
+    assert_eq!(reply.suggestions.len(), 2);
+    assert_eq!(reply.text().decode(), "hello");
+}
+
+#[test]
+fn an_id_of_megabytes_is_no_answers() {
+    assert!(read(&[("delta", answer(&"1".repeat(1 << 20), "hello"))], &[json!({})]).is_err());
+}
