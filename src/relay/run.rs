@@ -120,7 +120,11 @@ impl Run {
             },
             Phase::Streaming(stream) => match stream.poll_bytes(cx) {
                 Poll::Ready(Some(Ok(bytes))) => {
-                    self.silence.broken();
+                    // What still drips after the chat's end keeps nobody
+                    // waiting.
+                    if !self.reader.has_ended() {
+                        self.silence.broken();
+                    }
                     self.take(&bytes, cx, sink)
                 }
                 Poll::Ready(None) => self.stream_ended(sink),
