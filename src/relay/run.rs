@@ -237,7 +237,10 @@ impl Run {
         }
         self.phase = Phase::Over;
         failure.log_id = failure.log_id.or_else(|| self.account.log_id.clone());
-        failure
+        match self.token() {
+            Some(token) => failure.without(token.expose()),
+            None => failure,
+        }
     }
 
     /// Lets go of a stream that has said all, so that its connection can
