@@ -10,6 +10,7 @@ mod demo;
 mod key;
 mod reload;
 mod serve;
+mod watch;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;

@@ -21,7 +21,6 @@ mod resolve;
 mod server;
 mod source;
 mod units;
-mod watch;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -32,7 +31,6 @@ pub use files::Files;
 pub use resolve::NoModel;
 pub use server::{Server, Tls};
 pub use source::{Source, from_environment};
-pub use watch::Watch;
 
 use crate::access::Keys;
 use crate::catalog::Catalog;

@@ -109,10 +109,19 @@ impl Service {
         let cors = cors::Rules::new(&snapshot.server, open);
         let grant = cors.judge(request.headers(), request.uri());
 
+        let (mut request, unread) = body::lend(request);
         let mut response = match &grant {
-            Err(refusal) => refusal.clone().into_response(),
-            Ok(_) if request.method() == Method::OPTIONS => cors::preflight(request.headers()),
+            Err(refusal) => {
+                drop(request);
+                refusal.clone().into_response()
+            }
+            Ok(_) if request.method() == Method::OPTIONS => {
+                let response = cors::preflight(request.headers());
+                drop(request);
+                response
+            }
             Ok(_) if self.app.phase() >= Phase::Closing && !is_vital(request.uri().path()) => {
+                drop(request);
                 ApiError::overloaded("The gateway is stopping; send the request again.").into_response()
             }
             Ok(_) => {
@@ -128,6 +137,12 @@ impl Service {
                 }
             }
         };
+        // Who has been too slow once is not waited for again; the rest of its
+        // body would be taken for the next request, so that was the last.
+        let too_slow = response.status() == StatusCode::REQUEST_TIMEOUT;
+        if !too_slow {
+            unread.discard().await;
+        }
         let headers = response.headers_mut();
         if let Ok(grant) = grant {
             grant.apply(headers);
@@ -135,10 +150,7 @@ impl Service {
         if let Ok(value) = HeaderValue::from_str(&request_id) {
             headers.insert("x-request-id", value);
         }
-        // Of a body that was not read to its end, the rest would be taken
-        // for the next request.
-        let last = self.app.phase() >= Phase::Draining || response.status() == StatusCode::REQUEST_TIMEOUT;
-        if last && version < Version::HTTP_2 {
+        if (too_slow || self.app.phase() >= Phase::Draining) && version < Version::HTTP_2 {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         journal.answered(response.status(), respond::error_code(&response));

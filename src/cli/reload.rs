@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use tokio::signal::unix::Signal;
 
-use crate::config::{Files, Loaded, Snapshot, Source, Watch};
+use super::watch::Watch;
+use crate::config::{Files, Loaded, Snapshot, Source};
 use crate::http::App;
 
 /// Where the config of a running gateway is from.

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Every file that was read for a config, with a hash of what was found; a
-/// file that could not be read counts, too: it may come to be.
+/// file that could not be read counts, too: it may come to be. (Not those of
+/// Coze tokens, which look after themselves.)
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Files(Vec<(PathBuf, Option<u64>)>);
 
@@ -19,7 +20,7 @@ impl Files {
 
     /// The same files as they are now, by whatever links lead there.
     #[must_use]
-    pub(super) fn now(&self) -> Self {
+    pub fn now(&self) -> Self {
         let look = |(path, _): &(PathBuf, _)| (path.clone(), hash(read(path, MOST).as_deref()));
         Self(self.0.iter().map(look).collect())
     }
@@ -43,5 +44,32 @@ fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
             Err("the file is too large".to_owned())
         }
         Ok(_) => Ok(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::Directory;
+
+    #[test]
+    fn what_a_path_leads_to_counts() {
+        let directory = Directory::new("files");
+        let (one, two) = (directory.write("one", "1"), directory.write("two", "2"));
+        let (link, swap, later) =
+            (directory.0.join("link"), directory.0.join("swap"), directory.0.join("later"));
+        std::os::unix::fs::symlink(&one, &link).unwrap();
+        let mut files = Files::default();
+        files.read(&link, 10).unwrap();
+        files.read(&later, 10).unwrap_err();
+        assert_eq!(files.now(), files);
+
+        std::os::unix::fs::symlink(&two, &swap).unwrap();
+        std::fs::rename(&swap, &link).unwrap();
+        let swapped = files.now();
+        assert_ne!(swapped, files);
+        directory.write("later", "3");
+        assert_ne!(swapped.now(), swapped);
+        assert_eq!(swapped.now().now(), swapped.now());
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::Files;
+use crate::config::Files;
 
 /// How often the files are looked at.
 const EVERY: Duration = Duration::from_secs(2);
@@ -19,20 +19,19 @@ const SETTLED: Duration = Duration::from_millis(200);
 
 /// Watches the files that a config was made of.
 #[derive(Debug)]
-pub struct Watch {
+pub(super) struct Watch {
     files: Files,
 }
 
 impl Watch {
     /// Watches these files.
-    #[must_use]
-    pub fn new(files: Files) -> Self {
+    pub(super) fn new(files: Files) -> Self {
         Self { files }
     }
 
     /// Waits until the files hold something else than was last seen. May be
     /// dropped and called again.
-    pub async fn changed(&mut self) {
+    pub(super) async fn changed(&mut self) {
         loop {
             sleep(EVERY).await;
             let mut now = look(&self.files).await;
@@ -54,27 +53,4 @@ async fn look(files: &Files) -> Files {
     let looked = tokio::task::spawn_blocking(move || before.now());
     // It only fails when the runtime ends.
     looked.await.unwrap_or_else(|_| files.clone())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::tests::Directory;
-
-    #[tokio::test]
-    async fn a_change_is_seen_once_whatever_way_it_comes() {
-        let directory = Directory::new("watch");
-        let path = directory.write("data", "one");
-        let link = directory.0.join("link");
-        std::os::unix::fs::symlink(&path, &link).unwrap();
-        let mut files = Files::default();
-        files.read(&link, 10).unwrap();
-        let mut watch = Watch::new(files);
-        let other = directory.write("other", "two");
-        let swap = directory.0.join("swap");
-        std::os::unix::fs::symlink(&other, &swap).unwrap();
-        std::fs::rename(&swap, &link).unwrap();
-        watch.changed().await;
-        assert!(tokio::time::timeout(2 * EVERY, watch.changed()).await.is_err());
-    }
 }
