@@ -120,7 +120,7 @@ mod tests {
         for number in 0..110_000 {
             let _ = guard.failed(IpAddr::from(u32::to_be_bytes(number)));
         }
-        assert!(guard.failures.len() <= MAX_ADDRESSES + SWEEP as usize);
+        assert!(guard.failures.len() <= MAX_ADDRESSES + usize::try_from(SWEEP).unwrap());
         clock.advance(Duration::from_secs(120));
         for _ in 0..SWEEP {
             let _ = guard.failed(ip("192.0.2.1"));

@@ -173,8 +173,9 @@ fn strangers_are_forgotten_once_their_limits_are_full_again() {
     }
     let later = now + Duration::from_secs(2);
     let held = limits.admit(token(1), own(requests(60)), 1, later).unwrap();
+    let mut at = later;
     for number in 0..FEW_SUBJECTS * 8 {
-        let at = later + Duration::from_secs(2 * number as u64);
+        at += Duration::from_secs(2);
         assert!(limits.admit(token(number + 10_000), own(requests(60)), 1, at).is_ok());
     }
     let remembered = limits.lock().subjects.len();
@@ -199,7 +200,7 @@ fn a_flood_of_made_up_tokens_is_bounded_and_debts_outlive_it() {
     }
     assert!(limits.lock().subjects.len() <= MAX_SUBJECTS);
     assert!(limits.admit(owing, quotas, 1, now).is_err());
-    assert_eq!(limits.running() as usize, running.len());
+    assert_eq!(usize::try_from(limits.running()).unwrap(), running.len());
     let kept = limits.lock().subjects.values().filter(|ledger| ledger.running > 0).count();
     assert_eq!(kept, running.len());
 }
