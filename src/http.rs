@@ -8,6 +8,7 @@ mod authenticate;
 mod body;
 mod catch;
 mod cors;
+mod greeting;
 mod heartbeat;
 mod journal;
 pub mod listener;
@@ -25,6 +26,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, Method};
+use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 use crate::access::{Guard, Limits, Mode};
@@ -52,7 +54,7 @@ impl App {
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             relay,
-            limits: Arc::default(),
+            limits: Arc::new(Limits::new(Instant::now().into_std())),
             guard: Guard::default(),
             created: respond::unix_seconds(),
         }
@@ -107,7 +109,7 @@ impl Service {
     }
 
     /// Answers one request. Never fails: what goes wrong is an answer too.
-    pub async fn respond(self, mut request: Request) -> Response {
+    pub async fn respond(self, request: Request) -> Response {
         let snapshot = self.app.snapshot();
         let request_id = request_id::of(request.headers());
         let journal = Journal::open(&request, &request_id);
@@ -115,9 +117,17 @@ impl Service {
         let cors = cors::Rules::new(&snapshot.server, open);
         let grant = cors.judge(request.headers(), request.uri());
 
+        let (mut request, unread) = body::lend(request);
         let mut response = match &grant {
-            Err(refusal) => refusal.clone().into_response(),
-            Ok(_) if request.method() == Method::OPTIONS => cors::preflight(request.headers()),
+            Err(refusal) => {
+                drop(request);
+                refusal.clone().into_response()
+            }
+            Ok(_) if request.method() == Method::OPTIONS => {
+                let response = cors::preflight(request.headers());
+                drop(request);
+                response
+            }
             Ok(_) => {
                 path::normalize(request.uri_mut());
                 let peer = request.extensions().get().copied().unwrap_or_default();
@@ -136,6 +146,7 @@ impl Service {
                 catch::panics(routed, &request_id).await
             }
         };
+        unread.discard().await;
         let headers = response.headers_mut();
         if let Ok(grant) = grant {
             grant.apply(headers);

@@ -11,9 +11,7 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::gcra::Rate;
 use super::{Caller, Identity};
@@ -146,17 +144,18 @@ pub struct Meter {
     quotas: Quotas,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
+impl Limits {
+    /// Limits that nobody has used. No time that they are told of may be
+    /// before the start.
+    #[must_use]
+    pub fn new(start: Instant) -> Self {
         Self {
             state: Mutex::new(State { full: FEW_SUBJECTS, ..State::default() }),
-            start: Instant::now(),
+            start,
             unknown_usage: AtomicU64::new(0),
         }
     }
-}
 
-impl Limits {
     /// Admits one request that needs so many slots: takes them from the
     /// caller's own limits and from everyone's, or from neither.
     ///

@@ -44,7 +44,7 @@ impl Admission<'_> {
     /// If a limit is reached.
     pub(super) fn admit(&self, choices: usize) -> Result<Permit, ApiError> {
         let slots = u32::try_from(choices).unwrap_or(u32::MAX);
-        self.limits.admit(self.subject.clone(), self.quotas, slots, Instant::now()).map_err(|over| {
+        self.limits.admit(self.subject.clone(), self.quotas, slots, now()).map_err(|over| {
             self.journal.note(|facts| facts.detail = Some(over.to_string()));
             ApiError::rate_limited(self.words(&over, slots), over.wait)
         })
@@ -52,7 +52,7 @@ impl Admission<'_> {
 
     /// Writes how the limits stand now, as `x-ratelimit-*`.
     pub(super) fn tell(&self, headers: &mut HeaderMap) {
-        let standing = self.limits.standing(&self.subject, &self.quotas, Instant::now());
+        let standing = self.limits.standing(&self.subject, &self.quotas, now());
         let names = [
             ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"],
             ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"],
@@ -93,6 +93,11 @@ impl Admission<'_> {
             ),
         }
     }
+}
+
+/// The limits have no clock of their own.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 /// A time as `1.2s`, rounded up to a thousandth.

@@ -32,11 +32,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_a_500_and_frees_the_slots() {
-        let limits = Arc::new(Limits::default());
+        let limits = Arc::new(Limits::new(Instant::now().into_std()));
         let quota = Quota { concurrent_requests: NonZeroU32::new(1), ..Quota::default() };
         let quotas = Quotas { own: quota, everyone: quota };
         for _ in 0..1000 {
-            let admit = || limits.admit(Subject::Key("k".into()), quotas, 1, Instant::now());
+            let admit = || limits.admit(Subject::Key("k".into()), quotas, 1, Instant::now().into_std());
             let permit = admit().expect("the slot is free");
             let mut held = false;
             let handler = async {

@@ -124,7 +124,11 @@ impl Run {
             },
             Phase::Streaming(stream) => match stream.poll_bytes(cx) {
                 Poll::Ready(Some(Ok(bytes))) => {
-                    self.silence.broken();
+                    // What still drips after the chat's end keeps nobody
+                    // waiting.
+                    if !self.reader.has_ended() {
+                        self.silence.broken();
+                    }
                     self.take(&bytes, cx, sink)
                 }
                 Poll::Ready(None) => self.stream_ended(sink),
@@ -240,7 +244,10 @@ impl Run {
         }
         self.phase = Phase::Over;
         failure.log_id = failure.log_id.or_else(|| self.account.log_id.clone());
-        failure
+        match self.token() {
+            Some(token) => failure.without(token.expose()),
+            None => failure,
+        }
     }
 
     /// Lets go of a stream that has said all, so that its connection can

@@ -84,7 +84,7 @@ impl Settlement {
 /// Charges what is known.
 pub(super) fn charge(meter: Meter, usage: Option<Usage>) {
     match usage {
-        Some(usage) => meter.charge(usage.total(), Instant::now()),
+        Some(usage) => meter.charge(usage.total(), Instant::now().into_std()),
         None => meter.unknown(),
     }
 }

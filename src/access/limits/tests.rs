@@ -29,7 +29,7 @@ fn key(name: &str) -> Subject {
 }
 
 fn limits() -> (Arc<Limits>, Instant) {
-    let limits = Arc::new(Limits::default());
+    let limits = Arc::new(Limits::new(tokio::time::Instant::now().into_std()));
     let now = limits.start + Duration::from_secs(1000);
     (limits, now)
 }
