@@ -3,7 +3,10 @@
 //! Every request passes the same steps in [`Service::respond`]; what differs
 //! stands in `routes`. Only this module knows axum.
 
+mod admit;
+mod authenticate;
 mod body;
+mod catch;
 mod cors;
 mod greeting;
 mod heartbeat;
@@ -15,6 +18,7 @@ mod respond;
 mod routes;
 mod stream;
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -22,9 +26,10 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, Method};
+use tokio::time::Instant;
 use tower::ServiceExt as _;
 
-use crate::access::Mode;
+use crate::access::{Guard, Limits, Mode};
 use crate::config::Snapshot;
 use crate::relay::Relay;
 use journal::Journal;
@@ -34,6 +39,10 @@ use journal::Journal;
 pub struct App {
     snapshot: ArcSwap<Snapshot>,
     relay: Relay,
+    /// What callers have used: outlives every snapshot.
+    limits: Arc<Limits>,
+    /// Who sends wrong keys.
+    guard: Guard,
     /// When the gateway started, in seconds since 1970.
     created: u64,
 }
@@ -42,13 +51,36 @@ impl App {
     /// A gateway with this config.
     #[must_use]
     pub fn new(snapshot: Snapshot, relay: Relay) -> Self {
-        Self { snapshot: ArcSwap::from_pointee(snapshot), relay, created: respond::unix_seconds() }
+        Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            relay,
+            limits: Arc::new(Limits::new(Instant::now().into_std())),
+            guard: Guard::default(),
+            created: respond::unix_seconds(),
+        }
+    }
+
+    /// What callers have used.
+    #[must_use]
+    pub fn limits(&self) -> &Arc<Limits> {
+        &self.limits
     }
 
     /// The config as it stands now.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
+    }
+}
+
+/// Where a request comes from: an extension that the listener gives each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
+
+impl Default for Peer {
+    /// Nobody knows where.
+    fn default() -> Self {
+        Self(IpAddr::V6(Ipv6Addr::UNSPECIFIED))
     }
 }
 
@@ -59,6 +91,7 @@ struct Context {
     /// The config for as long as this request lasts.
     snapshot: Arc<Snapshot>,
     journal: Arc<Journal>,
+    peer: Peer,
 }
 
 /// Answers requests.
@@ -97,15 +130,20 @@ impl Service {
             }
             Ok(_) => {
                 path::normalize(request.uri_mut());
+                let peer = request.extensions().get().copied().unwrap_or_default();
                 request.extensions_mut().insert(Context {
                     app: Arc::clone(&self.app),
                     snapshot: Arc::clone(&snapshot),
                     journal: Arc::clone(&journal),
+                    peer,
                 });
-                match self.router.oneshot(request).await {
-                    Ok(response) => response,
-                    Err(never) => match never {},
-                }
+                let routed = async {
+                    match self.router.oneshot(request).await {
+                        Ok(response) => response,
+                        Err(never) => match never {},
+                    }
+                };
+                catch::panics(routed, &request_id).await
             }
         };
         unread.discard().await;
