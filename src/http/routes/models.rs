@@ -34,7 +34,10 @@ pub(super) async fn one(
     let caller = context.snapshot.keys.authenticate(&headers).map_err(refused)?;
     context.journal.note(|facts| facts.key = Some(caller.name()));
     // An id whose escapes make no text is no model's.
-    let Path(id) = id.map_err(|_| unknown(context.journal.path()))?;
+    let Path(id) = id.map_err(|_| {
+        let path = context.journal.path();
+        unknown(path.split_once("models/").map_or(path, |(_, id)| id))
+    })?;
     let model = context.snapshot.resolve(&caller, &id).map_err(|_| unknown(&id))?;
     Ok(json(Entry::new(&id, context.app.created, model.description.as_deref()).body()))
 }
