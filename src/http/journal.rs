@@ -142,8 +142,10 @@ impl Drop for Journal {
                 )
             };
         }
+        let broke_in_band = facts.complete && facts.error.is_some() && status < 400;
         match (status, self.path.as_str()) {
             (500.., _) => line!(warn),
+            _ if broke_in_band => line!(warn),
             (_, "/healthz") => line!(debug),
             _ => line!(info),
         }

@@ -279,8 +279,8 @@ impl Reader {
         };
         match &*message.content_type.0 {
             "card" => {
-                let repeated = std::mem::replace(&mut self.answer(&message.id)?.card_shown, true);
-                if !repeated {
+                let shown = std::mem::replace(&mut self.answer(&message.id)?.card_shown, true);
+                if !shown {
                     self.open_card.take_if(|(open, _)| **open == *message.id.0);
                     self.card(&message.id.0, &text.decode(), sink);
                 }
