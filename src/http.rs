@@ -3,7 +3,10 @@
 //! Every request passes the same steps in [`Service::respond`]; what differs
 //! stands in `routes`. Only this module knows axum.
 
+mod admit;
+mod authenticate;
 mod body;
+mod catch;
 mod cors;
 mod heartbeat;
 mod journal;
@@ -24,9 +27,10 @@ use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use http::header::CONNECTION;
 use http::{HeaderValue, Method, StatusCode, Version};
+use tokio::time::Instant;
 use tower::ServiceExt as _;
 
-use crate::access::Mode;
+use crate::access::{Guard, Limits, Mode};
 use crate::config::Snapshot;
 use crate::openai::ApiError;
 use crate::relay::Relay;
@@ -41,6 +45,10 @@ pub struct App {
     snapshot: ArcSwap<Snapshot>,
     relay: Relay,
     lifecycle: Lifecycle,
+    /// What callers have used: outlives every snapshot.
+    limits: Arc<Limits>,
+    /// Who sends wrong keys.
+    guard: Guard,
     /// When the gateway started, in seconds since 1970.
     created: u64,
 }
@@ -53,8 +61,16 @@ impl App {
             snapshot: ArcSwap::from_pointee(snapshot),
             relay,
             lifecycle: Lifecycle::new(),
+            limits: Arc::new(Limits::new(Instant::now().into_std())),
+            guard: Guard::default(),
             created: respond::unix_seconds(),
         }
+    }
+
+    /// What callers have used.
+    #[must_use]
+    pub fn limits(&self) -> &Arc<Limits> {
+        &self.limits
     }
 
     /// The config as it stands now.
@@ -82,6 +98,7 @@ struct Context {
     /// The config for as long as this request lasts.
     snapshot: Arc<Snapshot>,
     journal: Arc<Journal>,
+    peer: Peer,
 }
 
 /// Answers requests.
@@ -126,15 +143,20 @@ impl Service {
             }
             Ok(_) => {
                 path::normalize(request.uri_mut());
+                let peer = request.extensions().get().copied().unwrap_or_default();
                 request.extensions_mut().insert(Context {
                     app: Arc::clone(&self.app),
                     snapshot: Arc::clone(&snapshot),
                     journal: Arc::clone(&journal),
+                    peer,
                 });
-                match self.router.oneshot(request).await {
-                    Ok(response) => response,
-                    Err(never) => match never {},
-                }
+                let routed = async {
+                    match self.router.oneshot(request).await {
+                        Ok(response) => response,
+                        Err(never) => match never {},
+                    }
+                };
+                catch::panics(routed, &request_id).await
             }
         };
         // Who has been too slow once is not waited for again; the rest of its

@@ -6,6 +6,7 @@
 
 mod clocks;
 mod run;
+mod settle;
 mod shaping;
 
 use std::future::{Future as _, poll_fn};
@@ -16,11 +17,13 @@ use std::time::Duration;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
+use crate::access::Meter;
 use crate::coze::{Call, Target};
 use crate::secret::Secret;
 use crate::turn::{Event, Failure, Kind, Reply, StopWords};
 
 use run::Run;
+use settle::Settlement;
 
 /// The largest whole answer that is put together, in bytes of JSON text.
 const MAX_REPLY_BYTES: usize = 64 * 1024 * 1024;
@@ -30,6 +33,7 @@ const MAX_REPLY_BYTES: usize = 64 * 1024 * 1024;
 pub struct Relay {
     tracker: TaskTracker,
     end: CancellationToken,
+    settlement: Settlement,
 }
 
 /// What is to be run, and how its events are wanted.
@@ -51,20 +55,23 @@ pub struct Order {
     pub wants_usage: bool,
     /// The longest silence of Coze.
     pub upstream_timeout: Duration,
+    /// Takes what each chat costs, where a limit needs that: then usage is
+    /// asked for in any case, and after a hang-up too.
+    pub meter: Option<Meter>,
 }
 
 impl Relay {
     /// A relay whose work outside of turns is tracked here.
     #[must_use]
     pub fn new(tracker: TaskTracker) -> Self {
-        Self { tracker, end: CancellationToken::new() }
+        Self { tracker, settlement: Settlement::default(), end: CancellationToken::new() }
     }
 
     /// Starts the chats of an order. Dropping the turn ends them.
     #[must_use]
     pub fn start(&self, order: &Order) -> Turn {
         Turn {
-            runs: (0..order.choices).map(|_| Run::start(order, self.tracker.clone())).collect(),
+            runs: (0..order.choices).map(|_| Run::start(order, self.clone())).collect(),
             end: Box::pin(self.end.clone().cancelled_owned()),
         }
     }

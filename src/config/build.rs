@@ -49,6 +49,7 @@ pub(super) fn build(
     Some(Snapshot {
         server: file.serving.server,
         keys: Keys::new(mode?, keys),
+        limits: file.limits,
         catalog: Catalog::new(models),
         deployments: deployments.into_iter().filter_map(|deployment| deployment.built).collect(),
         notes,

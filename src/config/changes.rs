@@ -33,6 +33,9 @@ impl Snapshot {
     #[must_use]
     pub fn changes_since(&self, old: &Self) -> Changes {
         let mut settings = self.server.changes_since(&old.server);
+        if self.limits != old.limits {
+            settings.push("limits");
+        }
         if self.keys.mode() != old.keys.mode() {
             settings.push("auth.mode");
         }

@@ -84,6 +84,9 @@ const KEYS: &[&str] = &[
 
 const LATER: &[&str] = &["conversation_wait", "conversation_hints"];
 
+/// More than any system has files for.
+const MAX_CONNECTIONS: u32 = 1_000_000;
+
 const MILLISECOND: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -116,7 +119,8 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &Table<'_>) -> file::Serving {
             .unwrap_or(default.shutdown_grace),
         max_body: reader.size(&table, "max_body", "1GiB").unwrap_or(default.max_body),
         max_connections: reader
-            .number(&table, "max_connections", 1, 1_000_000)
+            .count(&table, "max_connections", MAX_CONNECTIONS)
+            .and_then(|count| usize::try_from(count.get()).ok())
             .unwrap_or(default.max_connections),
         trusted_proxies: proxies(reader, &table),
         tls: None,

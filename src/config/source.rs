@@ -6,7 +6,7 @@ use super::document::Item;
 use super::fault::{Place, Report};
 use super::file::{Deployment, Field, File, Model, Serving};
 use super::{Env, Faults, Files, Loaded, Server, Snapshot, build, finish, read};
-use crate::access::Mode;
+use crate::access::{Mode, Quota};
 use crate::catalog::Overflow;
 use crate::turn::{Reasoning, SystemRule};
 
@@ -111,6 +111,7 @@ pub fn from_environment(env: Env<'_>) -> Result<Snapshot, Faults> {
             overflow: Overflow::default(),
         }],
         keys: Vec::new(),
+        limits: Quota::default(),
     };
     let snapshot = build::build(file, Path::new(""), None, &mut report);
     finish(snapshot, report, "environment").result

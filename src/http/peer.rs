@@ -1,6 +1,6 @@
 //! Who is at the other end.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use axum::extract::Request;
 use http::HeaderMap;
@@ -10,6 +10,13 @@ use ipnet::IpNet;
 /// the connection's, or what trusted proxies say of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Peer(pub IpAddr);
+
+impl Default for Peer {
+    /// Nobody knows where.
+    fn default() -> Self {
+        Self(IpAddr::V6(Ipv6Addr::UNSPECIFIED))
+    }
+}
 
 /// Puts the client's address in the place of the connection's.
 pub(super) fn resolve(request: &mut Request, trusted: &[IpNet]) {

@@ -35,6 +35,7 @@ async fn a_flood_of_ten_times_the_connections_is_survived() {
     let body = request("echo", "hello", json!({})).to_string();
     let validator = schema::validator("error");
     for round in 0..3 {
+        eventually("all are gone", || gateway.open_files() <= before).await;
         // Those who say nothing take all places; the others are told.
         let silent = join_all((0..500).map(|_| TcpStream::connect(&gateway.address))).await;
         assert!(gateway.open_files() < before + 50 + 64 + 20, "{} files are open", gateway.open_files());

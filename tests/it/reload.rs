@@ -218,3 +218,17 @@ async fn without_a_file_a_hangup_changes_nothing() {
     tokio::time::timeout(Duration::from_secs(10), said).await.expect("it says so");
     assert!(child.try_wait().unwrap().is_none(), "it goes on");
 }
+
+#[tokio::test]
+async fn what_callers_have_used_outlives_a_reload() {
+    let coze = Coze::start().await;
+    let limited = |rate: u32| config(&coze, "", &format!("requests_per_minute = {rate}\n"));
+    let gateway = Gateway::with(&limited(2)).await;
+    for expected in [200, 200, 429] {
+        assert_eq!(status(&gateway, KEY, "echo").await, expected);
+    }
+    gateway.reload(&format!("{}{}", limited(2), extra())).await;
+    assert_eq!(status(&gateway, KEY, "echo").await, 429);
+    gateway.reload(&config(&coze, "", "")).await;
+    assert_eq!(status(&gateway, KEY, "echo").await, 200, "without a limit there is none");
+}

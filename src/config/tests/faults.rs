@@ -57,7 +57,14 @@ fn the_top_of_the_file() {
             ("[sever]\nx = 1", &["f:1: sever: unknown key; did you mean \"server\"?"]),
             ("zebra = 1", &["f:1: zebra: unknown key"]),
             ("server = 5", &["f:1: server: expected a table, found an integer"]),
-            ("[limits]\nrequests_per_minute = 1", &["f:1: limits: is not supported by this version"]),
+            (
+                "[limits]\nrequests_per_minute = 0\ntokens_per_minute = 1000000001\nconcurrent_request = 1",
+                &[
+                    "f:2: limits.requests_per_minute: must be at least 1",
+                    "f:3: limits.tokens_per_minute: must be at most 1000000000",
+                    "f:4: limits.concurrent_request: unknown key; did you mean \"concurrent_requests\"?",
+                ],
+            ),
             ("[state]\nurl = 'memory:'", &["f:1: state: is not supported by this version"]),
             (
                 "[auth]\nmode = 'passthru'",
@@ -95,8 +102,11 @@ fn the_server() {
             ("[server]\nmax_body = '2GiB'", &["f:2: server.max_body: must be from 1B to 1GiB"]),
             ("[server]\nmax_body = true", &["f:2: server.max_body: expected a string, found a boolean"]),
             ("[server]\ndrain_delay = '2h'", &["f:2: server.drain_delay: must be from 0s to 1h"]),
-            ("[server]\nmax_connections = 0", &["f:2: server.max_connections: must be from 1 to 1000000"]),
-            ("[server]\nmax_connections = -1", &["f:2: server.max_connections: must be from 1 to 1000000"]),
+            ("[server]\nmax_connections = 0", &["f:2: server.max_connections: must be at least 1"]),
+            (
+                "[server]\nmax_connections = 1000001",
+                &["f:2: server.max_connections: must be at most 1000000"],
+            ),
             (
                 "[server]\nmax_connections = '1'",
                 &["f:2: server.max_connections: expected an integer, found a string"],
@@ -384,12 +394,12 @@ fn keys() {
                 &["f:3: keys.k.user_headers[1]: is not the name of a header"],
             ),
             (
-                "[keys.k]\nkey = '0123456789abcdef'\nrequests_per_minute = 1\ntokens_per_minute = 1\n\
-                 concurrent_requests = 1\nmodel = 'x'",
+                "[keys.k]\nkey = '0123456789abcdef'\nrequests_per_minute = -1\ntokens_per_minute = '5'\n\
+                 concurrent_requests = 1.5\nmodel = 'x'",
                 &[
-                    "f:3: keys.k.requests_per_minute: is not supported by this version",
-                    "f:4: keys.k.tokens_per_minute: is not supported by this version",
-                    "f:5: keys.k.concurrent_requests: is not supported by this version",
+                    "f:3: keys.k.requests_per_minute: must be at least 1",
+                    "f:4: keys.k.tokens_per_minute: expected an integer, found a string",
+                    "f:5: keys.k.concurrent_requests: expected an integer, found a float",
                     "f:6: keys.k.model: unknown key; did you mean \"models\"?",
                 ],
             ),

@@ -23,6 +23,7 @@ pub(crate) fn ended() -> Step {
 }
 
 /// Reads a stream piece by piece.
+#[derive(Debug)]
 pub(crate) struct Stream {
     response: Response,
     buffer: String,
