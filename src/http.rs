@@ -15,6 +15,7 @@ mod routes;
 mod stream;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use axum::body::Body;
@@ -26,6 +27,7 @@ use tower::ServiceExt as _;
 use crate::access::Mode;
 use crate::config::Snapshot;
 use crate::relay::Relay;
+use crate::telemetry::metrics::Metrics;
 use journal::Journal;
 
 /// What all requests share.
@@ -33,15 +35,50 @@ use journal::Journal;
 pub struct App {
     snapshot: ArcSwap<Snapshot>,
     relay: Relay,
+    metrics: Arc<Metrics>,
+    draining: AtomicBool,
     /// When the gateway started, in seconds since 1970.
     created: u64,
+}
+
+/// Whether new requests are welcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// They are.
+    Serving,
+    /// They had better go elsewhere: the gateway will stop.
+    Draining,
 }
 
 impl App {
     /// A gateway with this config.
     #[must_use]
     pub fn new(snapshot: Snapshot, relay: Relay) -> Self {
-        Self { snapshot: ArcSwap::from_pointee(snapshot), relay, created: respond::unix_seconds() }
+        Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            relay,
+            metrics: Arc::new(Metrics::new()),
+            draining: AtomicBool::new(false),
+            created: respond::unix_seconds(),
+        }
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Whether new requests are welcome.
+    #[must_use]
+    pub fn state(&self) -> State {
+        if self.draining.load(Ordering::Relaxed) { State::Draining } else { State::Serving }
+    }
+
+    /// From now on new requests are not welcome. What is to be done about
+    /// those that come all the same, the listener knows.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
     }
 
     /// The config as it stands now.
@@ -78,7 +115,7 @@ impl Service {
     pub async fn respond(self, mut request: Request) -> Response {
         let snapshot = self.app.snapshot();
         let request_id = request_id::of(request.headers());
-        let journal = Journal::open(&request, &request_id);
+        let journal = Journal::open(&request, &request_id, &self.app, &snapshot);
         let open = snapshot.keys.mode() == Mode::Open;
         let cors = cors::Rules::new(&snapshot.server, open);
         let grant = cors.judge(request.headers(), request.uri());

@@ -2,10 +2,15 @@
 //!
 //! In comes a [`Call`] and a token, out comes a stream of bytes or a small
 //! JSON body. What Coze answers with is judged by content type first, then by
-//! code, then by status (protocol 1.4).
+//! code, then by status (protocol 1.4). A deployment that cannot be reached is
+//! left alone for a while.
+
+mod answer;
+mod line;
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,11 +18,14 @@ use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Body as _;
-use serde::Deserialize;
 
-use super::{Call, error};
+use super::Call;
+use super::error::discreet;
 use crate::secret::Secret;
 use crate::turn::{Failure, Kind};
+use answer::{judge, unexpected};
+pub use line::Figures;
+use line::{Line, Reading, Watched};
 
 /// How long a connection attempt may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,6 +43,8 @@ const JSON_TIMEOUT: Duration = Duration::from_secs(10);
 /// What it takes to reach a deployment.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
+    /// The deployment's name in the config, for the log.
+    pub name: String,
     /// Scheme, host and port, perhaps a path; without a slash at the end.
     pub base_url: String,
     /// More certificate authorities to trust, as PEM.
@@ -55,6 +65,7 @@ pub struct SettingsError(String);
 pub struct Client {
     http: reqwest::Client,
     base_url: String,
+    line: Arc<Line>,
 }
 
 // By hand: a proxy's URL and the headers may hold secrets.
@@ -76,7 +87,11 @@ pub struct Opened {
 /// The bytes of an answer as they arrive. Dropped before its end, it closes
 /// the connection.
 #[derive(Debug)]
-pub struct ByteStream(reqwest::Body);
+pub struct ByteStream {
+    body: reqwest::Body,
+    /// Counts the stream among the open ones.
+    _reading: Reading,
+}
 
 impl Client {
     /// Prepares calls; connects to nothing yet.
@@ -84,7 +99,9 @@ impl Client {
     /// # Errors
     /// If a certificate or the proxy's URL cannot be read.
     pub fn new(settings: Settings) -> Result<Self, SettingsError> {
+        let line = Arc::new(Line::new(settings.name));
         let mut builder = reqwest::Client::builder()
+            .connector_layer(Watched(Arc::clone(&line)))
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(POOL_IDLE)
             .tcp_nodelay(true)
@@ -109,13 +126,19 @@ impl Client {
             None => builder.no_proxy(),
         };
         let http = builder.build().map_err(|error| SettingsError(error.to_string()))?;
-        Ok(Self { http, base_url: settings.base_url })
+        Ok(Self { http, base_url: settings.base_url, line })
     }
 
     /// Where it calls: scheme, host and port, perhaps a path.
     #[must_use]
     pub fn base_url(&self) -> &str {
         &self.base_url
+    }
+
+    /// How the way to the deployment is, and what went over it.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        self.line.figures()
     }
 
     /// Makes a call that is answered by an event stream.
@@ -127,7 +150,8 @@ impl Client {
         let log_id = log_id(response.headers());
         let is_stream = content_type(response.headers()).starts_with("text/event-stream");
         if response.status() == StatusCode::OK && is_stream {
-            return Ok(Opened { log_id, bytes: ByteStream(response.into()) });
+            let bytes = ByteStream { body: response.into(), _reading: self.line.reading() };
+            return Ok(Opened { log_id, bytes });
         }
         let status = response.status();
         let retry_after = retry_after(response.headers());
@@ -136,7 +160,7 @@ impl Client {
         let mut failure =
             judge(status, &kind, retry_after, &body).unwrap_or_else(|| unexpected(status, &kind));
         failure.log_id = failure.log_id.or(log_id);
-        Err(failure)
+        Err(discreet(failure, token))
     }
 
     /// Makes a call that is answered by a small JSON body, and gives that.
@@ -150,7 +174,7 @@ impl Client {
         let kind = content_type(response.headers()).to_owned();
         let body = read_small(response).await?;
         match judge(status, &kind, retry_after, &body) {
-            Some(failure) => Err(failure),
+            Some(failure) => Err(discreet(failure, token)),
             None if status.is_success() => Ok(body),
             None => Err(unexpected(status, &kind)),
         }
@@ -169,7 +193,19 @@ impl Client {
         if let Some(body) = &call.body {
             request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
         }
-        request.send().await.map_err(|error| sending_failed(&error))
+        let pass = self.line.admit()?;
+        match request.send().await {
+            Ok(response) => {
+                pass.reached();
+                Ok(response)
+            }
+            Err(error) => {
+                if error.is_connect() {
+                    pass.missed();
+                }
+                Err(sending_failed(&error))
+            }
+        }
     }
 }
 
@@ -180,7 +216,7 @@ impl ByteStream {
     /// If the connection broke off.
     pub fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
         loop {
-            return match ready!(Pin::new(&mut self.0).poll_frame(cx)) {
+            return match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(bytes) => Poll::Ready(Some(Ok(bytes))),
                     // Trailers: Coze sends none, and none would matter.
@@ -211,7 +247,7 @@ fn broke_off(error: &reqwest::Error) -> Failure {
 
 fn sending_failed(error: &reqwest::Error) -> Failure {
     if error.is_connect() || error.is_builder() {
-        return Failure::new(Kind::Unreachable, "Coze cannot be reached.").with_detail(chain(error));
+        return Failure::new(Kind::Unreachable(None), "Coze cannot be reached.").with_detail(chain(error));
     }
     let mut failure = Failure::new(Kind::Broken, "The connection to Coze broke off before it answered.")
         .with_detail(chain(error));
@@ -261,135 +297,4 @@ async fn read_small(mut response: reqwest::Response) -> Result<Bytes, Failure> {
     tokio::time::timeout(JSON_TIMEOUT, read)
         .await
         .unwrap_or_else(|_| Err(Failure::new(Kind::Timeout, "Coze did not complete its answer in time.")))
-}
-
-/// The error in an answer that is not a stream; `None` if it holds none.
-fn judge(status: StatusCode, kind: &str, retry_after: Option<Duration>, body: &[u8]) -> Option<Failure> {
-    #[derive(Deserialize, Default)]
-    #[serde(default)]
-    struct Envelope {
-        code: i64,
-        msg: Option<String>,
-        detail: Option<Detail>,
-        // The cloud's other spelling.
-        error_code: i64,
-        error_message: Option<String>,
-    }
-    #[derive(Deserialize, Default)]
-    #[serde(default)]
-    struct Detail {
-        logid: Option<String>,
-    }
-    let envelope: Envelope = if kind.starts_with("application/json") || kind.is_empty() {
-        serde_json::from_slice(body).unwrap_or_default()
-    } else {
-        Envelope::default()
-    };
-    let message = envelope.msg.or(envelope.error_message).unwrap_or_default();
-    let code = if envelope.code != 0 { envelope.code } else { envelope.error_code };
-    // An unknown path is answered by the web session's check, not by the
-    // token's (`unrouted_path.server.json`).
-    if message.contains("missing session_key") {
-        return Some(Failure {
-            coze_code: Some(code),
-            ..Failure::new(
-                Kind::Unsupported,
-                "This Coze deployment does not offer the API that the gateway needs; it may be too old.",
-            )
-        });
-    }
-    let mut failure = if status == StatusCode::TOO_MANY_REQUESTS {
-        let mut failure = error::failure(429, &message);
-        failure.coze_code = (code != 0).then_some(code);
-        failure
-    } else if code != 0 {
-        let mut failure = error::failure(code, &message);
-        // 401 and 403 of a gateway in front of Coze, or of the cloud with a
-        // code that no list names.
-        if matches!(status.as_u16(), 401 | 403) && failure.kind == Kind::Broken {
-            failure.kind = Kind::Auth;
-        } else if status == StatusCode::BAD_REQUEST && failure.kind == Kind::Broken {
-            failure.kind = Kind::Rejected;
-        }
-        failure
-    } else {
-        return match status.as_u16() {
-            401 | 403 => Some(error::failure(4100, &message)),
-            504 => Some(Failure {
-                may_be_running: true,
-                ..Failure::new(Kind::Timeout, "A proxy in front of Coze gave up waiting for it.")
-            }),
-            _ => None,
-        };
-    };
-    if let Kind::RateLimited(wait) = &mut failure.kind {
-        *wait = retry_after;
-    }
-    failure.log_id = envelope.detail.and_then(|detail| detail.logid);
-    Some(failure)
-}
-
-fn unexpected(status: StatusCode, kind: &str) -> Failure {
-    let kind = if kind.is_empty() { "no content type" } else { kind };
-    Failure::new(
-        Kind::Broken,
-        format!("Coze answered with status {} where an answer was expected.", status.as_u16()),
-    )
-    .with_detail(format!("status {status}, {kind}: is base_url the address of a Coze API?"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn kind_of(status: u16, body: &str) -> Kind {
-        let status = StatusCode::from_u16(status).unwrap();
-        judge(status, "application/json; charset=utf-8", None, body.as_bytes()).expect("a failure").kind
-    }
-
-    #[test]
-    fn a_bad_token_comes_with_status_200() {
-        let body = r#"{"code":700012006,"msg":"authentication failed: CheckPermission failed"}"#;
-        assert_eq!(kind_of(200, body), Kind::Auth);
-    }
-
-    #[test]
-    fn an_unknown_path_is_not_a_bad_token() {
-        for body in [
-            r#"{"code":401,"msg":"missing session_key in cookie"}"#,
-            r#"{"code":700012006,"msg":"authentication failed: missing session_key in cookie"}"#,
-        ] {
-            assert_eq!(kind_of(401, body), Kind::Unsupported);
-        }
-    }
-
-    #[test]
-    fn a_binding_error_is_a_rejected_request() {
-        assert_eq!(
-            kind_of(400, r#"{"code":400,"msg":"'user_id' field is a 'required' parameter"}"#),
-            Kind::Rejected
-        );
-        assert_eq!(kind_of(400, r#"{"code":31337,"msg":"new"}"#), Kind::Rejected);
-    }
-
-    #[test]
-    fn status_429_is_a_rate_limit_whatever_the_code() {
-        let wait = Some(Duration::from_secs(7));
-        let failure = judge(StatusCode::TOO_MANY_REQUESTS, "text/plain", wait, b"slow down").unwrap();
-        assert_eq!(failure.kind, Kind::RateLimited(wait));
-    }
-
-    #[test]
-    fn the_clouds_log_id_is_kept() {
-        let body = br#"{"code":5000,"detail":{"logid":"2025"},"msg":"server issues"}"#;
-        let failure = judge(StatusCode::OK, "application/json", None, body).unwrap();
-        assert_eq!((failure.kind, failure.log_id.as_deref()), (Kind::Broken, Some("2025")));
-    }
-
-    #[test]
-    fn success_and_strangers_hold_no_error() {
-        assert!(judge(StatusCode::OK, "application/json", None, br#"{"code":0,"msg":""}"#).is_none());
-        assert!(judge(StatusCode::OK, "text/html", None, b"<html>").is_none());
-    }
 }

@@ -5,6 +5,7 @@
 //! and `upload` error lists of the community server, the cloud's list as its
 //! SDKs know it.
 
+use crate::secret::Secret;
 use crate::turn::{Failure, Kind};
 
 /// The longest message of Coze's that is passed on, in characters.
@@ -22,6 +23,17 @@ pub fn failure(code: i64, message: &str) -> Failure {
     let mut failure = Failure::new(kind, sentence(kind, code, &shown));
     failure.coze_code = Some(code);
     failure.detail = Some(message.trim().chars().take(4000).collect());
+    failure
+}
+
+/// The same without the token: Coze, or what stands before it, may repeat
+/// what it was sent.
+#[must_use]
+pub fn discreet(mut failure: Failure, token: &Secret) -> Failure {
+    token.hide_in(&mut failure.message);
+    if let Some(detail) = &mut failure.detail {
+        token.hide_in(detail);
+    }
     failure
 }
 

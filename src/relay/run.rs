@@ -13,7 +13,7 @@ use super::shaping::Shaping;
 use super::silence::Silence;
 use crate::coze::chat::Reader;
 use crate::coze::client::{ByteStream, Opened};
-use crate::coze::{Kind as DeploymentKind, Target, retrieve, sse};
+use crate::coze::{Kind as DeploymentKind, Target, error, retrieve, sse};
 use crate::secret::Secret;
 use crate::turn::{Event, Failure, Finish, Kind, Usage};
 
@@ -233,7 +233,10 @@ impl Run {
         }
         self.phase = Phase::Over;
         failure.log_id = failure.log_id.or_else(|| self.account.log_id.clone());
-        failure
+        match self.token() {
+            Some(token) => error::discreet(failure, &token),
+            None => failure,
+        }
     }
 
     /// Lets go of a stream that has said all, so that its connection can

@@ -52,7 +52,8 @@ fn one(table: file::Deployment, base: &Path, report: &mut Report) -> Entry {
     let built = url.and_then(|url| {
         let kind = table.kind.map_or_else(|| kind_of(&url), |kind| kind.value);
         let base_url = url.as_str().trim_end_matches('/').to_owned();
-        let client = Client::new(Settings { base_url, ca_pem, proxy, headers });
+        let client =
+            Client::new(Settings { name: table.name.value.clone(), base_url, ca_pem, proxy, headers });
         let client = report.check(ca_at.as_ref().unwrap_or(&table.name.at), client)?;
         Some(Arc::new(Deployment { name: table.name.value.clone(), kind, client }))
     });

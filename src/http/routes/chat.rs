@@ -42,7 +42,7 @@ pub(super) async fn complete(
         .resolve(&caller, &request.model)
         .map_err(|error| respond::unresolved(error, &request.model))?;
     context.journal.note(|facts| {
-        facts.model = Some(model.name.clone());
+        facts.model = Some(Arc::clone(&model));
         facts.stream = Some(request.stream);
         facts.choices = Some(request.choices);
     });
