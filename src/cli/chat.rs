@@ -36,25 +36,39 @@ impl std::fmt::Debug for Args {
 /// Talks to a gateway.
 pub(super) fn run(args: Args) -> Result<(), Stop> {
     runtime()?.block_on(async {
+        let http = client(&args.url)?;
         match &args.text {
-            Some(text) => once(&args, text).await?,
-            None => converse(&args).await?,
+            Some(text) => once(&http, &args, text).await?,
+            None => converse(&http, &args).await?,
         }
         Ok(())
     })
 }
 
+/// What asks the gateway. A proxy of the environment does not lead to this
+/// machine's own addresses.
+fn client(url: &str) -> anyhow::Result<reqwest::Client> {
+    let builder = reqwest::Client::builder();
+    let local = url::Url::parse(url).is_ok_and(|url| match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    });
+    let builder = if local { builder.no_proxy() } else { builder };
+    builder.build().context("cannot prepare requests")
+}
+
 /// Asks one question and streams the answer to standard output.
-async fn once(session: &Args, text: &str) -> anyhow::Result<()> {
+async fn once(http: &reqwest::Client, session: &Args, text: &str) -> anyhow::Result<()> {
     let messages = [json!({ "role": "user", "content": text })];
-    answer(&reqwest::Client::new(), session, &messages).await?;
+    answer(http, session, &messages).await?;
     Ok(())
 }
 
 /// A conversation, line by line from standard input. A failed turn is shown
 /// and taken back, so that it can be tried again.
-async fn converse(session: &Args) -> anyhow::Result<()> {
-    let http = reqwest::Client::new();
+async fn converse(http: &reqwest::Client, session: &Args) -> anyhow::Result<()> {
     let mut messages: Vec<Value> = Vec::new();
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     loop {
@@ -67,7 +81,7 @@ async fn converse(session: &Args) -> anyhow::Result<()> {
             continue;
         }
         messages.push(json!({ "role": "user", "content": line }));
-        match answer(&http, session, &messages).await {
+        match answer(http, session, &messages).await {
             Ok(text) => messages.push(json!({ "role": "assistant", "content": text })),
             Err(error) => {
                 eprintln!("{error:#}");

@@ -10,8 +10,7 @@ use super::{LogArgs, Stop, print, runtime, serve};
 use crate::config::{self, Snapshot};
 use crate::simulator::{DEMO_TOKEN, Options, Simulator, demo_bots};
 
-/// The key of the demonstration. It opens nothing but simulated bots on a
-/// loopback address.
+/// The key of the demonstration. It opens nothing but simulated bots.
 const DEMO_KEY: &str = "sk-cozeway-demo-key";
 
 #[derive(Debug, clap::Args)]

@@ -239,10 +239,12 @@ impl Journal {
                 )
             };
         }
+        let broke_in_band = outcome == "failed" && status < 400;
         match (self.route, status) {
             // They come all the time, from programs that look for themselves.
             ("/healthz" | "/readyz" | "/metrics", _) => line!(debug),
             (_, 500..) => line!(warn),
+            _ if broke_in_band => line!(warn),
             _ => line!(info),
         }
     }

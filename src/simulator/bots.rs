@@ -65,12 +65,7 @@ pub fn demo_bots() -> &'static [DemoBot] {
             description: "Stays silent for a long time, then answers.",
             behaviour: Behaviour::Slow,
         },
-        DemoBot {
-            name: "ask",
-            bot_id: ASK,
-            description: "Asks back, and answers once you have told it.",
-            behaviour: Behaviour::Ask,
-        },
+        DemoBot { name: "ask", bot_id: ASK, description: "Asks a question back.", behaviour: Behaviour::Ask },
     ]
 }
 
