@@ -91,6 +91,11 @@ impl Journal {
         &self.path
     }
 
+    /// The route's name.
+    pub(super) fn route(&self) -> &'static str {
+        self.route
+    }
+
     /// Adds to what is known.
     pub(super) fn note(&self, add: impl FnOnce(&mut Facts)) {
         add(&mut self.facts.lock().unwrap_or_else(PoisonError::into_inner));

@@ -177,6 +177,20 @@ async fn a_client_makes_no_series() {
 }
 
 #[tokio::test]
+async fn no_page_may_read_along() {
+    let coze = Coze::start().await;
+    let gateway = Gateway::start(&coze).await;
+    for (path, may) in [("/metrics", false), ("//v1/metrics", false), ("/v1/models", true)] {
+        for method in [http::Method::GET, http::Method::OPTIONS] {
+            let request = gateway.client.request(method.clone(), gateway.url(path)).bearer_auth(KEY);
+            let response = request.header("origin", "https://app.example").send().await.unwrap();
+            let granted = response.headers().contains_key("access-control-allow-origin");
+            assert_eq!(granted, may, "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn readiness_needs_no_key() {
     let coze = Coze::start().await;
     let gateway = Gateway::start(&coze).await;
@@ -262,6 +276,17 @@ async fn the_board_shows_what_there_is() {
         let sums = name.strip_suffix("_sum").or_else(|| name.strip_suffix("_count"));
         let name = sums.map_or((*name).to_owned(), |name| format!("{name}_bucket"));
         assert!(shown.contains(&name), "{name} is on no panel");
+    }
+    let manual = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
+    let manual = std::fs::read_to_string(manual).unwrap();
+    for (name, labels) in &served {
+        let sums = name.strip_suffix("_sum").or_else(|| name.strip_suffix("_count"));
+        let name = sums.or_else(|| name.strip_suffix("_bucket")).unwrap_or(name);
+        let row = manual.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+        let row = row.unwrap_or_else(|| panic!("{name} is not in the manual"));
+        for label in labels.iter().filter(|label| **label != "le") {
+            assert!(row.contains(&format!("`{label}`")), "{row} says nothing about {label}");
+        }
     }
     let ids: BTreeSet<u64> =
         board["panels"].as_array().unwrap().iter().map(|panel| panel["id"].as_u64().unwrap()).collect();

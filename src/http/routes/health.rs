@@ -51,8 +51,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_draining_gateway_says_so_and_goes_on_answering() {
-        let text = "[coze.a]\nbase_url = \"http://127.0.0.1:1\"\ntoken = \"t\"\n\
-                    [models.m]\nbot_id = \"1\"\n[keys.k]\nkey = \"sk-k\"\n";
+        let text = "[coze.a]\nbase_url = \"http://127.0.0.1:1\"\ntoken = \"pat_1\"\n\
+                    [models.m]\nbot_id = \"1\"\n[keys.k]\nkey = \"sk-0123456789abcdef0123456789\"\n";
         let snapshot = crate::config::parse(text, std::path::Path::new("test"), &|_| None).unwrap();
         let app = Arc::new(App::new(snapshot, Relay::default()));
         let get = async |path: &str| {
