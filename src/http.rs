@@ -5,6 +5,7 @@
 
 mod body;
 mod cors;
+mod greeting;
 mod heartbeat;
 mod journal;
 pub mod listener;
@@ -112,7 +113,7 @@ impl Service {
     }
 
     /// Answers one request. Never fails: what goes wrong is an answer too.
-    pub async fn respond(self, mut request: Request) -> Response {
+    pub async fn respond(self, request: Request) -> Response {
         let snapshot = self.app.snapshot();
         let request_id = request_id::of(request.headers());
         let journal = Journal::open(&request, &request_id, &self.app, &snapshot);
@@ -120,9 +121,17 @@ impl Service {
         let cors = cors::Rules::new(&snapshot.server, open);
         let grant = cors.judge(request.headers(), request.uri());
 
+        let (mut request, unread) = body::lend(request);
         let mut response = match &grant {
-            Err(refusal) => refusal.clone().into_response(),
-            Ok(_) if request.method() == Method::OPTIONS => cors::preflight(request.headers()),
+            Err(refusal) => {
+                drop(request);
+                refusal.clone().into_response()
+            }
+            Ok(_) if request.method() == Method::OPTIONS => {
+                let response = cors::preflight(request.headers());
+                drop(request);
+                response
+            }
             Ok(_) => {
                 path::normalize(request.uri_mut());
                 request.extensions_mut().insert(Context {
@@ -136,6 +145,7 @@ impl Service {
                 }
             }
         };
+        unread.discard().await;
         let headers = response.headers_mut();
         // Without a key, any page that somebody opens could read along.
         if let Ok(grant) = grant

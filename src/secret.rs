@@ -6,9 +6,6 @@ use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-/// The shortest secret that is looked for in texts, in bytes.
-const SHORTEST_HIDDEN: usize = 8;
-
 /// A token or a key. `Debug`, `Display` and `Serialize` write `***`.
 #[derive(Clone, Deserialize, PartialEq, Eq)]
 #[serde(transparent)]
@@ -24,14 +21,6 @@ impl Secret {
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
-    }
-
-    /// Puts `***` in its place in a text of somebody who knows it. A very
-    /// short one would be found in ordinary words, and is let be.
-    pub fn hide_in(&self, text: &mut String) {
-        if self.0.len() >= SHORTEST_HIDDEN && text.contains(&self.0) {
-            *text = text.replace(&self.0, "***");
-        }
     }
 }
 
@@ -100,16 +89,6 @@ impl fmt::Debug for Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn it_is_hidden_in_the_words_of_others() {
-        let mut text = "Bearer pat_12345678 is not pat_12345678".to_owned();
-        Secret::new("pat_12345678").hide_in(&mut text);
-        assert_eq!(text, "Bearer *** is not ***");
-        Secret::new("not").hide_in(&mut text);
-        Secret::new("").hide_in(&mut text);
-        assert_eq!(text, "Bearer *** is not ***");
-    }
 
     #[test]
     fn a_secret_is_never_shown() {

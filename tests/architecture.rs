@@ -36,6 +36,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("anyhow", &["cli"]),
     ("axum", &["http", "simulator"]),
     ("clap", &["cli"]),
+    ("prometheus_client", &["telemetry"]),
     ("reqwest", &["coze/client.rs"]),
     ("tokio", &["cli", "http", "simulator", "relay", "coze", "store"]),
     ("toml", &["config"]),

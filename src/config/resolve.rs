@@ -19,6 +19,10 @@ pub enum NoModel {
     NotAllowed,
 }
 
+/// The longest name that can mean a model, in bytes. A beginning (`gpt-*`)
+/// would match any length, and every chunk of an answer repeats the name.
+const MAX_NAME_BYTES: usize = 512;
+
 impl Snapshot {
     /// The model that a caller means by a name.
     ///
@@ -28,6 +32,9 @@ impl Snapshot {
     /// # Errors
     /// If there is none, or none that the caller may use.
     pub fn resolve(&self, caller: &Caller, name: &str) -> Result<Arc<Model>, NoModel> {
+        if name.len() > MAX_NAME_BYTES {
+            return Err(NoModel::NotFound);
+        }
         let Some(model) = self.catalog.find(name) else {
             return self.bot(name).map(Arc::new).ok_or(NoModel::NotFound);
         };

@@ -20,7 +20,6 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Body as _;
 
 use super::Call;
-use super::error::discreet;
 use crate::secret::Secret;
 use crate::turn::{Failure, Kind};
 use answer::{judge, unexpected};
@@ -155,12 +154,12 @@ impl Client {
         }
         let status = response.status();
         let retry_after = retry_after(response.headers());
-        let kind = content_type(response.headers()).to_owned();
+        let kind = content_type(response.headers());
         let body = read_small(response).await.unwrap_or_default();
         let mut failure =
             judge(status, &kind, retry_after, &body).unwrap_or_else(|| unexpected(status, &kind));
         failure.log_id = failure.log_id.or(log_id);
-        Err(discreet(failure, token))
+        Err(failure)
     }
 
     /// Makes a call that is answered by a small JSON body, and gives that.
@@ -171,10 +170,10 @@ impl Client {
         let response = self.send(call, token).await?;
         let status = response.status();
         let retry_after = retry_after(response.headers());
-        let kind = content_type(response.headers()).to_owned();
+        let kind = content_type(response.headers());
         let body = read_small(response).await?;
         match judge(status, &kind, retry_after, &body) {
-            Some(failure) => Err(discreet(failure, token)),
+            Some(failure) => Err(failure.without(token.expose())),
             None if status.is_success() => Ok(body),
             None => Err(unexpected(status, &kind)),
         }
@@ -267,8 +266,10 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn content_type(headers: &HeaderMap) -> &str {
-    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
+/// In lower case: a content type is the same in any.
+fn content_type(headers: &HeaderMap) -> String {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    value.unwrap_or_default().to_ascii_lowercase()
 }
 
 /// Coze's log id: `X-Log-ID` of the server, `x-tt-logid` of the cloud.

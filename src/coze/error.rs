@@ -5,7 +5,6 @@
 //! and `upload` error lists of the community server, the cloud's list as its
 //! SDKs know it.
 
-use crate::secret::Secret;
 use crate::turn::{Failure, Kind};
 
 /// The longest message of Coze's that is passed on, in characters.
@@ -23,17 +22,6 @@ pub fn failure(code: i64, message: &str) -> Failure {
     let mut failure = Failure::new(kind, sentence(kind, code, &shown));
     failure.coze_code = Some(code);
     failure.detail = Some(message.trim().chars().take(4000).collect());
-    failure
-}
-
-/// The same without the token: Coze, or what stands before it, may repeat
-/// what it was sent.
-#[must_use]
-pub fn discreet(mut failure: Failure, token: &Secret) -> Failure {
-    token.hide_in(&mut failure.message);
-    if let Some(detail) = &mut failure.detail {
-        token.hide_in(detail);
-    }
     failure
 }
 
@@ -114,19 +102,30 @@ fn sentence(kind: Kind, code: i64, text: &str) -> String {
 
 /// Coze's text as a client may see it: the first line, no host names,
 /// addresses, URLs or source paths, bounded in length.
+///
+/// A word is what stands between spaces, quotes and other signs that no place
+/// has in its name, and between characters beyond ASCII: Chinese text has no
+/// spaces.
 #[must_use]
 pub fn for_clients(text: &str) -> String {
     let line = text.split(['\n', '\r']).next().unwrap_or_default();
     let mut out = String::with_capacity(line.len().min(MAX_MESSAGE_CHARS));
     let mut after_lookup = false;
-    for word in line.split_inclusive(char::is_whitespace) {
+    let mut rest = line;
+    while !rest.is_empty() {
+        let (word, after) = rest.split_at(rest.find(|c| !in_place(c)).unwrap_or(rest.len()));
         let bare = word.trim_matches(|c: char| !c.is_alphanumeric() && !matches!(c, '/' | '[' | ']'));
         if names_a_place(bare) || (after_lookup && !bare.is_empty()) {
             out.push_str(&word.replacen(bare, "…", 1));
         } else {
             out.push_str(word);
         }
-        after_lookup = matches!(bare, "lookup" | "host");
+        if !bare.is_empty() {
+            after_lookup = matches!(bare, "lookup" | "host");
+        }
+        let (gap, after) = after.split_at(after.find(in_place).unwrap_or(after.len()));
+        out.push_str(gap);
+        rest = after;
     }
     let out = out.trim();
     match out.char_indices().nth(MAX_MESSAGE_CHARS) {
@@ -135,24 +134,31 @@ pub fn for_clients(text: &str) -> String {
     }
 }
 
+/// Whether a character can be part of the name of a place.
+fn in_place(c: char) -> bool {
+    c.is_ascii_graphic()
+        && !matches!(c, '"' | '\'' | '`' | '(' | ')' | '{' | '}' | '<' | ',' | ';' | '=' | '@' | '|')
+}
+
 /// Whether a word looks like a URL, a host name, an address or a path.
 fn names_a_place(word: &str) -> bool {
     if word.contains("://") || word.starts_with('/') && word.len() > 1 {
         return true;
     }
-    // host:port, file.go:190, [::1]:80
+    // host:port, file.go:190, [::1]:80, fe80::abcd
     let has_port = word.rsplit_once(':').is_some_and(|(host, port)| {
         !host.is_empty()
             && host.bytes().any(|b| b.is_ascii_alphanumeric())
             && port.bytes().next().is_some_and(|b| b.is_ascii_digit())
     });
+    let word = word.split('/').next().unwrap_or(word);
     let labels = || word.split('.');
     let dotted = labels().count() > 1
         && labels().all(|label| {
             !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         });
     let is_number = word.bytes().all(|b| b.is_ascii_digit() || b == b'.') && labels().count() != 4;
-    has_port || word.contains("->") || (dotted && !is_number)
+    has_port || word.contains("->") || word.contains("::") || (dotted && !is_number)
 }
 
 #[cfg(test)]
@@ -190,6 +196,11 @@ mod tests {
             ("bad gateway from coze-server.default.svc.cluster.local now", "bad gateway from … now"),
             ("read tcp [::1]:8888->[::1]:5000: reset", "read tcp …: reset"),
             ("first line\nstack=secret", "first line"),
+            ("dial addr=10.0.0.5, net 10.0.0.5/24", "dial addr=…, net …"),
+            ("as root@mysql.internal via fe80::abcd", "as root@… via …"),
+            ("连接10.0.0.5失败，请求minio.local超时", "连接…失败，请求…超时"),
+            ("tcp(10.0.0.5:3306)/coze refused", "tcp(…)… refused"),
+            ("unable to resolve host: mysql", "unable to resolve host: …"),
         ] {
             let shown = for_clients(text);
             for secret in ["10.0.0.5", "mysql", "127.0.0", "minio", "app/", "cluster", "8888", "secret"] {

@@ -1,5 +1,6 @@
 //! Where the gateway's own Coze tokens come from.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -113,11 +114,16 @@ impl Source {
 }
 
 fn read(path: &Path) -> Result<(Secret, Stamp), Error> {
-    let meta = std::fs::metadata(path)?;
-    if meta.len() > MAX_FILE_BYTES {
+    // One file, though another may take its place meanwhile. What it says of
+    // its length is not believed: a device's is 0.
+    let file = std::fs::File::open(path)?;
+    let meta = file.metadata()?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_FILE_BYTES) {
         return Err(Error::NoToken);
     }
-    let text = std::fs::read_to_string(path)?;
+    let text = String::from_utf8(bytes).map_err(|_| Error::NoToken)?;
     let token = text.trim();
     if token.is_empty() {
         return Err(Error::Empty);
@@ -130,4 +136,38 @@ fn read(path: &Path) -> Result<(Secret, Stamp), Error> {
 
 fn stamp(meta: &std::fs::Metadata) -> Stamp {
     (meta.modified().ok(), meta.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_token_is_not_read_without_end() {
+        for (path, expected) in [
+            ("/dev/zero", "what it holds is not a token"),
+            ("/dev/null", "it is empty"),
+            ("/", "cannot read it"),
+            ("/nothing/here", "cannot read it"),
+        ] {
+            let error = File::open(path.into()).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{path}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_other_bytes_holds_no_token() {
+        let path = std::env::temp_dir().join(format!("cozeway-token-{}", std::process::id()));
+        for (bytes, good) in [
+            (&b"\xFF\xFE"[..], false),
+            (b"pat_1\npat_2", false),
+            ("pat_\u{e9}".as_bytes(), false),
+            (&[b'x'; 70_000], false),
+            (b" pat_1\r\n", true),
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(File::open(path.clone()).is_ok(), good, "{bytes:?}");
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
 }

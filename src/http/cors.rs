@@ -53,8 +53,10 @@ impl<'a> Rules<'a> {
     /// Judges where a request comes from and what host it thinks this is.
     pub(super) fn judge(&self, headers: &HeaderMap, uri: &Uri) -> Result<Grant, ApiError> {
         if self.loopback_only {
-            let host = headers.get(HOST).and_then(|host| host.to_str().ok()).or(uri.host());
-            if host.is_some_and(|host| !is_loopback(host)) {
+            // All that are given: `host`, and the one of HTTP/2 and of whole
+            // URLs. What is no text is no loopback name.
+            let named = headers.get_all(HOST).iter().map(|host| host.to_str().unwrap_or_default());
+            if named.chain(uri.host()).any(|host| !is_loopback(host)) {
                 return Err(forbidden(
                     "host_not_allowed",
                     "Without keys this gateway answers only to loopback names such as localhost.",
@@ -121,7 +123,10 @@ fn is_loopback_origin(origin: &str) -> bool {
 /// Whether a host, with or without a port, is this machine by name.
 fn is_loopback(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        Some(rest) => match rest.split_once(']') {
+            Some((name, port)) if port.is_empty() || port.starts_with(':') => name,
+            _ => return false,
+        },
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
     };
     let name = name.trim_end_matches('.');
@@ -140,10 +145,43 @@ mod tests {
         {
             assert!(is_loopback(host), "{host}");
         }
-        for host in
-            ["evil.com", "localhost.evil.com", "10.0.0.1", "[::2]", "127.0.0.1.evil.com", "", "notlocalhost"]
-        {
+        for host in [
+            "evil.com",
+            "localhost.evil.com",
+            "10.0.0.1",
+            "[::2]",
+            "127.0.0.1.evil.com",
+            "",
+            "notlocalhost",
+            "[::1].evil.com",
+            "[::1",
+        ] {
             assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn one_foreign_host_is_one_too_many() {
+        let server = Server::default();
+        let judge = |hosts: &[&[u8]], uri: &'static str| {
+            let mut headers = HeaderMap::new();
+            for host in hosts {
+                headers.append(HOST, HeaderValue::from_bytes(host).unwrap());
+            }
+            Rules::new(&server, true).judge(&headers, &Uri::from_static(uri)).is_ok()
+        };
+        assert!(judge(&[b"localhost"], "/v1/models"));
+        assert!(judge(&[b"localhost"], "http://127.0.0.1:8787/v1/models"));
+        assert!(judge(&[], "/v1/models"), "HTTP/1.0, which no browser speaks");
+        for (hosts, uri) in [
+            (&[&b"evil.com"[..]][..], "/v1/models"),
+            (&[b"localhost", b"evil.com"], "/v1/models"),
+            (&[b"\xE9vil.com"], "/v1/models"),
+            (&[b""], "/v1/models"),
+            (&[b"localhost"], "http://evil.com/v1/models"),
+            (&[], "http://evil.com/v1/models"),
+        ] {
+            assert!(!judge(hosts, uri), "{hosts:?} {uri}");
         }
     }
 

@@ -12,8 +12,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::Service;
+use super::greeting::Greeted;
 
-/// How long the head of a request may take.
+/// How long the first bytes of a connection, and the head of a request, may
+/// take.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long to wait after a failed accept: it fails again at once while the
@@ -73,7 +75,8 @@ fn serve_connection(
         let service = service.clone();
         async move { Ok::<_, Infallible>(service.respond(request.map(Body::new)).await) }
     });
-    let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
+    let connection =
+        server.serve_connection(TokioIo::new(Greeted::new(stream, HEADER_TIMEOUT)), service).into_owned();
     let connection = connections.watch(connection);
     tokio::spawn(async move {
         if let Err(error) = connection.await {

@@ -13,7 +13,7 @@ use super::shaping::Shaping;
 use super::silence::Silence;
 use crate::coze::chat::Reader;
 use crate::coze::client::{ByteStream, Opened};
-use crate::coze::{Kind as DeploymentKind, Target, error, retrieve, sse};
+use crate::coze::{Kind as DeploymentKind, Target, retrieve, sse};
 use crate::secret::Secret;
 use crate::turn::{Event, Failure, Finish, Kind, Usage};
 
@@ -120,7 +120,11 @@ impl Run {
             },
             Phase::Streaming(stream) => match stream.poll_bytes(cx) {
                 Poll::Ready(Some(Ok(bytes))) => {
-                    self.silence.broken();
+                    // What still drips after the chat's end keeps nobody
+                    // waiting.
+                    if !self.reader.has_ended() {
+                        self.silence.broken();
+                    }
                     self.take(&bytes, cx, sink)
                 }
                 Poll::Ready(None) => self.stream_ended(sink),
@@ -234,7 +238,7 @@ impl Run {
         self.phase = Phase::Over;
         failure.log_id = failure.log_id.or_else(|| self.account.log_id.clone());
         match self.token() {
-            Some(token) => error::discreet(failure, &token),
+            Some(token) => failure.without(token.expose()),
             None => failure,
         }
     }

@@ -89,6 +89,20 @@ impl Failure {
         }
     }
 
+    /// Takes a secret out of the words: an upstream may repeat what it was
+    /// sent.
+    #[must_use]
+    pub fn without(mut self, secret: &str) -> Self {
+        if !secret.is_empty() {
+            for text in [Some(&mut self.message), self.detail.as_mut()].into_iter().flatten() {
+                if text.contains(secret) {
+                    *text = text.replace(secret, "***");
+                }
+            }
+        }
+        self
+    }
+
     /// Adds what only the operator may read.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {

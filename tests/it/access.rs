@@ -85,6 +85,9 @@ async fn aliases_and_beginnings_lead_to_their_model() {
         let answer = gateway.answer(name, "hi").await;
         assert_eq!(answer["model"], name, "the client's own word comes back");
     }
+    // Repeated in every chunk, a name of megabytes would fill the memory.
+    let long = gateway.ask(&format!("gpt-{}", "x".repeat(1 << 20)), "hi", json!({"stream": true})).await;
+    assert_eq!(refused(long).await, (404, "model_not_found".into()));
     let list: Value = serde_json::from_str(
         &gateway
             .client

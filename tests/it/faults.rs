@@ -237,6 +237,21 @@ pub(crate) fn cases() -> Vec<(&'static str, Script, Outcome)> {
             json(StatusCode::UNAUTHORIZED, r#"{"code":401,"msg":"missing session_key in cookie"}"#),
             Before(502, "upstream_unsupported"),
         ),
+        (
+            "an error with its type in capitals",
+            typed(200, "Application/JSON", r#"{"code":4015,"msg":"not published"}"#),
+            Before(502, "upstream_model_unavailable"),
+        ),
+        (
+            "a stream with its type in capitals",
+            typed(
+                200,
+                "Text/Event-Stream; charset=UTF-8",
+                "event:conversation.message.completed\ndata:{\"id\":\"1\",\"type\":\"answer\",\"content\":\"hm\"}\n\n\
+                 event:conversation.chat.completed\ndata:{}\n\nevent:done\ndata:\n\n",
+            ),
+            Fine("hm"),
+        ),
         ("a bad token", coded(700012006), Before(502, "upstream_auth_failed")),
         ("a bad token of the cloud", coded(4100), Before(502, "upstream_auth_failed")),
         ("no rights", coded(4101), Before(502, "upstream_auth_failed")),

@@ -1,9 +1,11 @@
 //! One line per request, and never a secret in it.
 
+use cozeway::simulator::{Script, Step};
+use http::StatusCode;
 use serde_json::json;
 
 use crate::support::gateway::request;
-use crate::support::{Coze, Gateway, KEY};
+use crate::support::{Coze, Gateway, KEY, SCRIPTED};
 
 #[tokio::test]
 async fn a_line_tells_what_was_asked_and_what_came_of_it() {
@@ -67,4 +69,24 @@ async fn neither_keys_nor_tokens_nor_words_are_logged() {
             assert!(!line.contains(word), "{word} in {line}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_token_that_coze_repeats_goes_no_further() {
+    let coze = Coze::start().await;
+    let gateway = Gateway::start(&coze).await;
+    let event = "event:error\ndata:{\"code\":4000,\"msg\":\"pat_demo is no good\"}\n\n";
+    for (id, script) in [
+        ("told-1", Script::json(StatusCode::OK, r#"{"code":4000,"msg":"bad token pat_demo"}"#)),
+        ("told-2", Script::stream([Step::Send(event.into())])),
+    ] {
+        coze.simulator.unscript(SCRIPTED);
+        coze.simulator.script(SCRIPTED, script);
+        let body = request("scripted", "hi", json!({})).to_string();
+        let response = gateway.post(body).header("x-request-id", id).send().await.unwrap();
+        let answer = response.text().await.unwrap();
+        assert!(answer.contains("coze_4000") && !answer.contains("pat_demo"), "{answer}");
+        gateway.logged(id).await;
+    }
+    assert!(gateway.log().iter().all(|line| !line.contains("pat_demo")), "{:?}", gateway.log());
 }

@@ -156,3 +156,44 @@ async fn a_body_over_the_limit_is_a_413_however_it_is_sent() {
     }
     gateway.assert_well().await;
 }
+
+/// A client that sends all before it looks for an answer, and then still
+/// finds one.
+#[tokio::test]
+async fn a_refusal_is_seen_by_who_sends_a_large_body() {
+    let coze = Coze::start().await;
+    let gateway = Gateway::start(&coze).await;
+    let body = vec![b' '; 10_000_000];
+    for (method, path, key, status) in [
+        ("POST", "/v1/chat/completions", "sk-wrong-key-0123456789", 401),
+        ("POST", "/v1/nothing", KEY, 404),
+        ("PUT", "/v1/models", KEY, 405),
+        ("OPTIONS", "/v1/models", KEY, 204),
+    ] {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        let mut stream = TcpStream::connect(&gateway.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&body).await.unwrap_or_else(|error| panic!("{path}: {error}"));
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, *format!("HTTP/1.1 {status}").as_bytes(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn who_waits_to_be_told_to_go_on_is_refused_at_once() {
+    let coze = Coze::start().await;
+    let gateway = Gateway::with_server(&coze, "max_body = \"100KB\"").await;
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\nexpect: 100-continue\r\ncontent-length: 200000\r\n\r\n"
+    );
+    let mut stream = TcpStream::connect(&gateway.address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    let read = stream.read_exact(&mut answer);
+    tokio::time::timeout(std::time::Duration::from_secs(2), read).await.unwrap().unwrap();
+    assert_eq!(answer, *b"HTTP/1.1 413");
+}

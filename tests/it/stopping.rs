@@ -66,3 +66,30 @@ async fn a_stream_that_will_not_end_is_not_waited_for_forever() {
     assert!(!rest.is_done(), "nobody may take it for a whole answer: {rest:?}");
     assert!(!rest.ended || rest.error().is_some(), "{rest:?}");
 }
+
+#[tokio::test]
+async fn streams_of_http_2_in_flight_may_finish() {
+    let coze = Coze::start().await;
+    let mut gateway = Gateway::start(&coze).await;
+    let end = Step::Send("event:conversation.chat.completed\ndata:{}\n\nevent:done\ndata:\n\n".into());
+    coze.simulator.script(
+        SCRIPTED,
+        Script::stream([delta("a"), Step::Sleep(Duration::from_millis(600)), delta("b"), end]),
+    );
+    gateway.client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let mut streams = Vec::new();
+    for _ in 0..5 {
+        let response = gateway.ask("scripted", "hi", json!({"stream": true})).await;
+        assert_eq!(response.version(), http::Version::HTTP_2);
+        let mut stream = Stream::new(response);
+        assert_eq!(stream.content().await, "a");
+        streams.push(stream);
+    }
+    gateway.signal("-TERM");
+    for stream in streams {
+        let rest = stream.collect().await;
+        assert!(rest.is_done(), "{rest:?}");
+        assert_eq!(rest.content(), "b");
+    }
+    assert_eq!(gateway.ended().await.code(), Some(0));
+}

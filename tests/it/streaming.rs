@@ -166,3 +166,17 @@ async fn a_streams_body_closes_with_its_last_event() {
         tokio::time::timeout(Duration::from_millis(900), response.text()).await.expect("at once").unwrap();
     assert!(text.ends_with("data: [DONE]\n\n"));
 }
+
+#[tokio::test]
+async fn what_drips_after_the_chats_end_keeps_nobody_waiting() {
+    let coze = Coze::start().await;
+    let gateway = Gateway::start(&coze).await;
+    let drip = [Step::Sleep(Duration::from_millis(200)), Step::Send(": still here\n\n".into())];
+    let end = Step::Send("event:conversation.chat.completed\ndata:{}\n\n".into());
+    let steps = [delta("hm"), end].into_iter().chain(std::iter::repeat_n(drip, 300).flatten());
+    coze.simulator.script(SCRIPTED, Script::stream(steps));
+    let streamed = Streamed::of(gateway.ask("scripted", "hi", json!({"stream": true})).await);
+    let streamed = tokio::time::timeout(Duration::from_secs(6), streamed).await.expect("an end");
+    assert!(streamed.is_done(), "{streamed:?}");
+    coze.idle().await;
+}

@@ -3,6 +3,8 @@
 //! In come the events of [`sse::Decoder`], out go [`turn::Event`]s. Takes
 //! the community server's form and the documented one (protocol 3.5, 3.6).
 
+mod failures;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -10,14 +12,22 @@ use serde::Deserialize;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use super::wire::{Chat, Fault, Message, Word};
-use crate::coze::{card, error, sse};
+use crate::coze::{card, sse};
 use crate::turn::{Event, Failure, Finish, Kind, Text, Usage};
+use failures::{chat_failed, error_event, fault};
 
 /// How many answers one chat may have.
 const MAX_ANSWERS: usize = 4096;
 
 /// The longest card or verbatim error text that is kept, in bytes.
 const MAX_CARD_BYTES: usize = 4 * 1024 * 1024;
+
+/// How much is kept of the questions that one chat suggests, in bytes. More
+/// would be no reason to lose the answer.
+const MAX_SUGGESTED_BYTES: usize = 256 * 1024;
+
+/// The longest id that an answer may have, in bytes; Coze's have 19 digits.
+const MAX_ID_BYTES: usize = 256;
 
 /// Reads one chat.
 ///
@@ -37,6 +47,8 @@ pub struct Reader {
     /// The answer that the last text belonged to.
     current: Option<Box<str>>,
     thought: bool,
+    /// Bytes of suggestions so far.
+    suggested: usize,
     /// A card whose end has not come.
     open_card: Option<(Box<str>, String)>,
     chat_usage: Option<Usage>,
@@ -58,12 +70,12 @@ struct Answer {
     bytes: usize,
     hash: Box<Xxh3>,
     thought: bool,
-    completed: bool,
+    card_shown: bool,
 }
 
 impl Answer {
     fn new() -> Self {
-        Self { bytes: 0, hash: Box::new(Xxh3::new()), thought: false, completed: false }
+        Self { bytes: 0, hash: Box::new(Xxh3::new()), thought: false, card_shown: false }
     }
 
     fn shown(&mut self, text: &str) {
@@ -179,9 +191,7 @@ impl Reader {
             }
             State::Ended => {}
         }
-        if let Some((id, json)) = self.open_card.take() {
-            self.card(&id, &json, sink);
-        }
+        self.close_card(sink)?;
         if self.current.is_none() && !self.thought {
             return Err(Failure::new(Kind::Broken, "The bot completed without an answer."));
         }
@@ -208,7 +218,8 @@ impl Reader {
             return Err(fault(&fault_of.code, &fault_of.msg));
         }
         self.start(&chat.conversation_id, &chat.id, sink);
-        self.chat_usage = chat.usage.as_ref().and_then(super::wire::Counts::usage);
+        let usage = chat.usage.as_ref().and_then(super::wire::Counts::usage);
+        self.chat_usage = usage.or(self.chat_usage);
         self.state = State::Ended;
         Ok(())
     }
@@ -227,7 +238,7 @@ impl Reader {
             return Ok(());
         };
         match &*message.content_type.0 {
-            "card" => self.card_delta(&message.id, &text.decode()),
+            "card" => self.card_delta(&message.id, &text.decode(), sink),
             "text" | "" => {
                 self.answer(&message.id)?.shown(&text.decode());
                 self.text(&message.id, text, sink);
@@ -243,7 +254,10 @@ impl Reader {
             "answer" => {}
             "follow_up" => {
                 if let Some(text) = string(message.content)? {
-                    sink(Event::Suggestion(text.decode()));
+                    self.suggested = self.suggested.saturating_add(text.decode().len());
+                    if self.suggested <= MAX_SUGGESTED_BYTES {
+                        sink(Event::Suggestion(text.decode()));
+                    }
                 }
                 return Ok(());
             }
@@ -253,9 +267,6 @@ impl Reader {
             self.answer_usage = Some(usage);
         }
         let answer = self.answer(&message.id)?;
-        if std::mem::replace(&mut answer.completed, true) {
-            return Ok(());
-        }
         if !answer.thought
             && let Some(thinking) = string(message.reasoning_content)?.filter(|text| !text.is_empty())
         {
@@ -268,19 +279,23 @@ impl Reader {
         };
         match &*message.content_type.0 {
             "card" => {
-                self.open_card = None;
-                self.card(&message.id.0, &text.decode(), sink);
+                let shown = std::mem::replace(&mut self.answer(&message.id)?.card_shown, true);
+                if !shown {
+                    self.open_card.take_if(|(open, _)| **open == *message.id.0);
+                    self.card(&message.id.0, &text.decode(), sink);
+                }
             }
+            // It may come several times, and the last one may have the most
+            // (a chatflow's last answer comes twice: protocol 3.5).
             "text" | "" => {
                 let answer = self.answer(&message.id)?;
-                if answer.bytes == 0 {
+                let full = text.decode();
+                let tail = answer.missing(&full);
+                answer.shown(tail);
+                if tail.len() == full.len() {
                     self.text(&message.id, text, sink);
-                } else {
-                    let full = text.decode();
-                    let tail = answer.missing(&full);
-                    if !tail.is_empty() {
-                        self.text(&message.id, Text::Plain(Cow::Borrowed(tail)), sink);
-                    }
+                } else if !tail.is_empty() {
+                    self.text(&message.id, Text::Plain(Cow::Borrowed(tail)), sink);
                 }
             }
             _ => {}
@@ -291,7 +306,7 @@ impl Reader {
     /// What is known of the answer with this id.
     fn answer(&mut self, id: &Word<'_>) -> Result<&mut Answer, Failure> {
         if !self.answers.contains_key(&*id.0) {
-            if self.answers.len() >= MAX_ANSWERS {
+            if self.answers.len() >= MAX_ANSWERS || id.0.len() > MAX_ID_BYTES {
                 return Err(Failure::new(Kind::Broken, "Coze sent more answers than one chat may have."));
             }
             self.answers.insert(Box::from(&*id.0), Answer::new());
@@ -314,15 +329,23 @@ impl Reader {
     }
 
     /// Keeps a piece of a card: it can only be shown whole.
-    fn card_delta(&mut self, id: &Word<'_>, piece: &str) -> Result<(), Failure> {
-        match &mut self.open_card {
-            Some((open, json)) if **open == *id.0 => {
-                if json.len() + piece.len() > MAX_CARD_BYTES {
-                    return Err(Failure::new(Kind::Broken, "Coze sent a card that is too large."));
-                }
-                json.push_str(piece);
-            }
-            open => *open = Some((Box::from(&*id.0), piece.to_owned())),
+    fn card_delta(&mut self, id: &Word<'_>, piece: &str, sink: Sink<'_>) -> Result<(), Failure> {
+        if self.open_card.as_ref().is_some_and(|(open, _)| **open != *id.0) {
+            self.close_card(sink)?;
+        }
+        let (_, json) = self.open_card.get_or_insert_with(|| (Box::from(&*id.0), String::new()));
+        if json.len() + piece.len() > MAX_CARD_BYTES {
+            return Err(Failure::new(Kind::Broken, "Coze sent a card that is too large."));
+        }
+        json.push_str(piece);
+        Ok(())
+    }
+
+    /// Shows the card whose end has not come.
+    fn close_card(&mut self, sink: Sink<'_>) -> Result<(), Failure> {
+        if let Some((id, json)) = self.open_card.take() {
+            self.answer(&Word(Cow::Borrowed(&id)))?.card_shown = true;
+            self.card(&id, &json, sink);
         }
         Ok(())
     }
@@ -365,29 +388,5 @@ fn string(raw: Option<&serde_json::value::RawValue>) -> Result<Option<Text<'_>>,
     .transpose()
 }
 
-fn fault(code: &Word<'_>, message: &Word<'_>) -> Failure {
-    error::failure(code.0.parse().unwrap_or(0), &message.0)
-}
-
-/// `conversation.chat.failed`: a chat object with `last_error`
-/// (`chat_failed.cloud.sse`) or the error itself (`chat_failed.docs.sse`).
-fn chat_failed(data: &[u8]) -> Failure {
-    let Ok(chat) = parse::<Chat<'_>>(data) else {
-        return error::failure(0, "the chat failed");
-    };
-    match &chat.last_error {
-        Some(last) if !last.code.0.is_empty() => fault(&last.code, &last.msg),
-        _ => fault(&chat.code, &chat.msg),
-    }
-}
-
-/// `error`: an object with code and message, an empty one, or plain text.
-fn error_event(data: &[u8]) -> Failure {
-    match serde_json::from_slice::<Fault<'_>>(data) {
-        Ok(Fault { code, msg }) => fault(&code, &msg),
-        Err(_) => {
-            let text: Cow<'_, str> = String::from_utf8_lossy(data.get(..4096).unwrap_or(data));
-            error::failure(0, &text)
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use serde::Deserialize;
+use serde_json::Value;
 
 use crate::coze::error;
 use crate::turn::{Failure, Kind};
@@ -16,28 +16,20 @@ pub(super) fn judge(
     retry_after: Option<Duration>,
     body: &[u8],
 ) -> Option<Failure> {
-    #[derive(Deserialize, Default)]
-    #[serde(default)]
-    struct Envelope {
-        code: i64,
-        msg: Option<String>,
-        detail: Option<Detail>,
-        // The cloud's other spelling.
-        error_code: i64,
-        error_message: Option<String>,
-    }
-    #[derive(Deserialize, Default)]
-    #[serde(default)]
-    struct Detail {
-        logid: Option<String>,
-    }
-    let envelope: Envelope = if kind.starts_with("application/json") || kind.is_empty() {
+    let envelope: Value = if kind.starts_with("application/json") || kind.is_empty() {
         serde_json::from_slice(body).unwrap_or_default()
     } else {
-        Envelope::default()
+        Value::Null
     };
-    let message = envelope.msg.or(envelope.error_message).unwrap_or_default();
-    let code = if envelope.code != 0 { envelope.code } else { envelope.error_code };
+    // Each field for itself: one that is not as it should be takes nothing
+    // from the others. The cloud has two spellings.
+    let text = |pointer| envelope.pointer(pointer).and_then(Value::as_str);
+    let number = |pointer| {
+        let value = envelope.pointer(pointer)?;
+        value.as_i64().or_else(|| value.as_str()?.parse().ok()).filter(|code| *code != 0)
+    };
+    let message = text("/msg").or_else(|| text("/error_message")).unwrap_or_default();
+    let code = number("/code").or_else(|| number("/error_code")).unwrap_or(0);
     // An unknown path is answered by the web session's check, not by the
     // token's (`unrouted_path.server.json`).
     if message.contains("missing session_key") {
@@ -50,11 +42,11 @@ pub(super) fn judge(
         });
     }
     let mut failure = if status == StatusCode::TOO_MANY_REQUESTS {
-        let mut failure = error::failure(429, &message);
+        let mut failure = error::failure(429, message);
         failure.coze_code = (code != 0).then_some(code);
         failure
     } else if code != 0 {
-        let mut failure = error::failure(code, &message);
+        let mut failure = error::failure(code, message);
         // 401 and 403 of a gateway in front of Coze, or of the cloud with a
         // code that no list names.
         if matches!(status.as_u16(), 401 | 403) && failure.kind == Kind::Broken {
@@ -65,7 +57,7 @@ pub(super) fn judge(
         failure
     } else {
         return match status.as_u16() {
-            401 | 403 => Some(error::failure(4100, &message)),
+            401 | 403 => Some(error::failure(4100, message)),
             504 => Some(Failure {
                 may_be_running: true,
                 ..Failure::new(Kind::Timeout, "A proxy in front of Coze gave up waiting for it.")
@@ -76,7 +68,7 @@ pub(super) fn judge(
     if let Kind::RateLimited(wait) = &mut failure.kind {
         *wait = retry_after;
     }
-    failure.log_id = envelope.detail.and_then(|detail| detail.logid);
+    failure.log_id = text("/detail/logid").map(str::to_owned);
     Some(failure)
 }
 
@@ -137,6 +129,19 @@ mod tests {
         let body = br#"{"code":5000,"detail":{"logid":"2025"},"msg":"server issues"}"#;
         let failure = judge(StatusCode::OK, "application/json", None, body).unwrap();
         assert_eq!((failure.kind, failure.log_id.as_deref()), (Kind::Broken, Some("2025")));
+    }
+
+    #[test]
+    fn one_strange_field_takes_nothing_from_the_others() {
+        for body in [
+            r#"{"code":4015,"msg":"x","detail":"y"}"#,
+            r#"{"code":"4015","msg":"x"}"#,
+            r#"{"code":4015,"msg":{"en":"x"}}"#,
+            r#"{"code":4015,"error_code":null}"#,
+            r#"{"code":0,"error_code":4015,"error_message":"x"}"#,
+        ] {
+            assert_eq!(kind_of(200, body), Kind::ModelUnavailable, "{body}");
+        }
     }
 
     #[test]

@@ -2,11 +2,13 @@
 
 use axum::Extension;
 use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use http::HeaderMap;
 
 use super::Answer;
 use crate::http::Context;
 use crate::http::respond::{json, not_found, refused};
+use crate::openai::ApiError;
 use crate::openai::models::{Entry, list as list_body};
 
 /// The models that the caller may use, by every name that can be listed.
@@ -26,14 +28,17 @@ pub(super) async fn list(Extension(context): Extension<Context>, headers: Header
 /// One of them. What the caller may not use looks as if it did not exist.
 pub(super) async fn one(
     Extension(context): Extension<Context>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Answer {
     let caller = context.snapshot.keys.authenticate(&headers).map_err(refused)?;
     context.journal.note(|facts| facts.key = Some(caller.name()));
-    let model = context
-        .snapshot
-        .resolve(&caller, &id)
-        .map_err(|_| not_found(&id).with_param(Some("model".to_owned())))?;
+    // An id whose escapes make no text is no model's.
+    let Path(id) = id.map_err(|_| unknown(context.journal.path()))?;
+    let model = context.snapshot.resolve(&caller, &id).map_err(|_| unknown(&id))?;
     Ok(json(Entry::new(&id, context.app.created, model.description.as_deref()).body()))
+}
+
+fn unknown(id: &str) -> ApiError {
+    not_found(id).with_param(Some("model".to_owned()))
 }
