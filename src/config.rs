@@ -28,7 +28,7 @@ pub use resolve::NoModel;
 pub use server::Server;
 pub use source::{Source, from_environment};
 
-use crate::access::Keys;
+use crate::access::{Keys, Quota};
 use crate::catalog::Catalog;
 use crate::coze::Deployment;
 use document::Reader;
@@ -42,6 +42,9 @@ pub struct Snapshot {
     pub server: Server,
     /// Who may call.
     pub keys: Keys,
+    /// The limits of all callers together; in passthrough mode those of each
+    /// token.
+    pub limits: Quota,
     /// What can be called.
     pub catalog: Catalog,
     /// The Coze deployments, in the order of the config.

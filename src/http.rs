@@ -3,7 +3,10 @@
 //! Every request passes the same steps in [`Service::respond`]; what differs
 //! stands in `routes`. Only this module knows axum.
 
+mod admit;
+mod authenticate;
 mod body;
+mod catch;
 mod cors;
 mod greeting;
 mod heartbeat;
@@ -15,6 +18,7 @@ mod respond;
 mod routes;
 mod stream;
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -23,9 +27,10 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, Method};
+use tokio::time::Instant;
 use tower::ServiceExt as _;
 
-use crate::access::Mode;
+use crate::access::{Guard, Limits, Mode};
 use crate::config::Snapshot;
 use crate::relay::Relay;
 use crate::telemetry::metrics::Metrics;
@@ -38,6 +43,10 @@ pub struct App {
     relay: Relay,
     metrics: Arc<Metrics>,
     draining: AtomicBool,
+    /// What callers have used: outlives every snapshot.
+    limits: Arc<Limits>,
+    /// Who sends wrong keys.
+    guard: Guard,
     /// When the gateway started, in seconds since 1970.
     created: u64,
 }
@@ -60,6 +69,8 @@ impl App {
             relay,
             metrics: Arc::new(Metrics::new()),
             draining: AtomicBool::new(false),
+            limits: Arc::new(Limits::new(Instant::now().into_std())),
+            guard: Guard::default(),
             created: respond::unix_seconds(),
         }
     }
@@ -82,10 +93,27 @@ impl App {
         self.draining.store(true, Ordering::Relaxed);
     }
 
+    /// What callers have used.
+    #[must_use]
+    pub fn limits(&self) -> &Arc<Limits> {
+        &self.limits
+    }
+
     /// The config as it stands now.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
+    }
+}
+
+/// Where a request comes from: an extension that the listener gives each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
+
+impl Default for Peer {
+    /// Nobody knows where.
+    fn default() -> Self {
+        Self(IpAddr::V6(Ipv6Addr::UNSPECIFIED))
     }
 }
 
@@ -96,6 +124,7 @@ struct Context {
     /// The config for as long as this request lasts.
     snapshot: Arc<Snapshot>,
     journal: Arc<Journal>,
+    peer: Peer,
 }
 
 /// Answers requests.
@@ -134,15 +163,20 @@ impl Service {
             }
             Ok(_) => {
                 path::normalize(request.uri_mut());
+                let peer = request.extensions().get().copied().unwrap_or_default();
                 request.extensions_mut().insert(Context {
                     app: Arc::clone(&self.app),
                     snapshot: Arc::clone(&snapshot),
                     journal: Arc::clone(&journal),
+                    peer,
                 });
-                match self.router.oneshot(request).await {
-                    Ok(response) => response,
-                    Err(never) => match never {},
-                }
+                let routed = async {
+                    match self.router.oneshot(request).await {
+                        Ok(response) => response,
+                        Err(never) => match never {},
+                    }
+                };
+                catch::panics(routed, &request_id).await
             }
         };
         unread.discard().await;

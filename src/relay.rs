@@ -5,6 +5,7 @@
 //! nobody waits for any more) goes to the one tracked spawner.
 
 mod run;
+mod settle;
 mod shaping;
 mod silence;
 
@@ -14,11 +15,13 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
+use crate::access::Meter;
 use crate::coze::{Call, Target};
 use crate::secret::Secret;
 use crate::turn::{Event, Failure, Kind, Reply, StopWords};
 
 use run::Run;
+use settle::Settlement;
 
 /// The largest whole answer that is put together, in bytes of JSON text.
 const MAX_REPLY_BYTES: usize = 64 * 1024 * 1024;
@@ -27,6 +30,7 @@ const MAX_REPLY_BYTES: usize = 64 * 1024 * 1024;
 #[derive(Clone, Debug, Default)]
 pub struct Relay {
     tracker: TaskTracker,
+    settlement: Settlement,
 }
 
 /// What is to be run, and how its events are wanted.
@@ -48,19 +52,22 @@ pub struct Order {
     pub wants_usage: bool,
     /// The longest silence of Coze.
     pub upstream_timeout: Duration,
+    /// Takes what each chat costs, where a limit needs that: then usage is
+    /// asked for in any case, and after a hang-up too.
+    pub meter: Option<Meter>,
 }
 
 impl Relay {
     /// A relay whose work outside of turns is tracked here.
     #[must_use]
     pub fn new(tracker: TaskTracker) -> Self {
-        Self { tracker }
+        Self { tracker, settlement: Settlement::default() }
     }
 
     /// Starts the chats of an order. Dropping the turn ends them.
     #[must_use]
     pub fn start(&self, order: &Order) -> Turn {
-        Turn { runs: (0..order.choices).map(|_| Run::start(order, self.tracker.clone())).collect() }
+        Turn { runs: (0..order.choices).map(|_| Run::start(order, self.clone())).collect() }
     }
 }
 

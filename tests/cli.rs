@@ -51,6 +51,7 @@ fn check_shows_what_each_model_comes_to() {
         "\
 listen  127.0.0.1:8787
 auth    keys
+limits  6000 requests per minute
 
 model support
   aliases    gpt-4o, gpt-*
@@ -68,6 +69,7 @@ model desk
 key team-a
   models     support, desk
   user from  x-openwebui-user-id
+  limits     600 requests per minute, 100000 tokens per minute, 20 at one time
 
 key team-b
   models     all
@@ -87,6 +89,9 @@ fn check_shows_the_same_as_json() {
         assert_eq!(json["models"][0]["token"], serde_json::json!({"source": "config", "value": "***"}));
         assert_eq!(json["models"][1]["kind"], "cloud");
         assert_eq!(json["keys"][0]["patterns"], serde_json::json!(["support", "desk*"]));
+        assert_eq!(json["keys"][0]["limits"]["tokens_per_minute"], 100_000);
+        assert_eq!(json["keys"][1]["limits"]["tokens_per_minute"], serde_json::Value::Null);
+        assert_eq!(json["limits"]["requests_per_minute"], 6000);
         assert_eq!(json["keys"][1]["models"], serde_json::json!(["support", "desk"]));
     }
 }

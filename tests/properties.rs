@@ -10,9 +10,15 @@
 
 mod support;
 
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use cozeway::access::gcra::{self, Balance, Cost, Decision, Rate};
 use cozeway::coze::sse::{Decoder, Event};
 use eventsource_stream::EventStream;
 use futures_util::{StreamExt as _, stream};
+use governor::clock::{Clock as _, FakeRelativeClock};
+use governor::{Quota, RateLimiter};
 use proptest::prelude::*;
 
 type Named = (String, String);
@@ -125,5 +131,108 @@ proptest! {
             events
         };
         prop_assert_eq!(read(&split(&bytes, &sizes)), read(std::slice::from_ref(&bytes)));
+    }
+}
+
+/// What happens to a limit: time passes, something is wanted, something has
+/// been spent.
+#[derive(Clone, Debug)]
+enum Step {
+    Pass(u64),
+    Ahead(u64),
+    Spent(u64),
+}
+
+/// Pauses of about the size that matters for a rate.
+fn pause(per_minute: u32) -> impl Strategy<Value = u64> {
+    let interval = 60_000_000_000 / u64::from(per_minute);
+    prop_oneof![
+        Just(0),
+        Just(interval),
+        Just(interval.saturating_sub(1)),
+        0..interval * 3 + 2,
+        0..120_000_000_000_u64
+    ]
+}
+
+proptest! {
+    #![proptest_config(support::proptest_config(1000))]
+
+    #[test]
+    fn single_requests_are_admitted_exactly_when_governor_admits_them(
+        (per_minute, pauses) in prop_oneof![1u32..100, 1u32..1_000_000_000].prop_flat_map(|rate| {
+            (Just(rate), prop::collection::vec(pause(rate), 1..200))
+        }),
+    ) {
+        let number = NonZeroU32::new(per_minute).unwrap();
+        let clock = FakeRelativeClock::default();
+        let oracle = RateLimiter::direct_with_clock(Quota::per_minute(number), clock.clone());
+        let rate = Rate::per_minute(number);
+        // Any time will do to count from; governor counts from its start.
+        let (mut now, mut arrival) = (1 << 40, 0);
+        for pause in pauses {
+            clock.advance(Duration::from_nanos(pause));
+            now += pause;
+            let (decision, next) = gcra::decide(arrival, now, Cost::Ahead(1), rate);
+            match oracle.check() {
+                Ok(()) => prop_assert_eq!(decision, Decision::Admitted),
+                Err(until) => {
+                    prop_assert_eq!(decision, Decision::Refused(until.wait_time_from(clock.now())));
+                    prop_assert_eq!(next, arrival, "a refusal takes nothing");
+                }
+            }
+            arrival = next;
+        }
+    }
+
+    /// The model is a bucket that is filled as time passes, up to its brim,
+    /// and that may be emptied below its bottom.
+    #[test]
+    fn debts_are_those_of_a_bucket(
+        (per_minute, steps) in prop_oneof![1u32..100, 1u32..1_000_000_000].prop_flat_map(|rate| {
+            let amount = prop_oneof![0..5u64, 0..u64::from(rate) * 3];
+            let step = prop_oneof![
+                pause(rate).prop_map(Step::Pass),
+                amount.clone().prop_map(Step::Ahead),
+                amount.prop_map(Step::Spent),
+            ];
+            (Just(rate), prop::collection::vec(step, 1..100))
+        }),
+    ) {
+        let rate = Rate::per_minute(NonZeroU32::new(per_minute).unwrap());
+        let interval = i128::from(60_000_000_000 / u64::from(per_minute));
+        let brim = interval * i128::from(per_minute);
+        let (mut now, mut arrival, mut level) = (1 << 40, 0, brim);
+        for step in steps {
+            match step {
+                Step::Pass(time) => {
+                    now += time;
+                    level = brim.min(level + i128::from(time));
+                }
+                Step::Ahead(number) => {
+                    let cost = interval * i128::from(number);
+                    let (decision, next) = gcra::decide(arrival, now, Cost::Ahead(number), rate);
+                    if cost <= level {
+                        prop_assert_eq!(decision, Decision::Admitted);
+                        level -= cost;
+                    } else {
+                        let wait = Duration::from_nanos(u64::try_from(cost - level).unwrap());
+                        prop_assert_eq!(decision, Decision::Refused(wait));
+                    }
+                    arrival = next;
+                }
+                Step::Spent(number) => {
+                    let (decision, next) = gcra::decide(arrival, now, Cost::Spent(number), rate);
+                    prop_assert_eq!(decision, Decision::Admitted);
+                    level -= interval * i128::from(number);
+                    arrival = next;
+                }
+            }
+            let expected = Balance {
+                remaining: u64::try_from(level.max(0) / interval).unwrap(),
+                reset: Duration::from_nanos(u64::try_from(brim - level).unwrap()),
+            };
+            prop_assert_eq!(gcra::balance(arrival, now, rate), expected);
+        }
     }
 }

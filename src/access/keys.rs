@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
+use super::Quota;
 use crate::secret::{Digest, Secret};
 
 /// How callers prove who they are.
@@ -30,6 +31,8 @@ pub struct Key {
     pub models: Option<Vec<String>>,
     /// Headers in which this trusted caller names its user.
     pub user_headers: Vec<http::HeaderName>,
+    /// How much it may use.
+    pub quota: Quota,
 }
 
 /// All keys, and how they are asked for.
@@ -212,6 +215,7 @@ mod tests {
             digest: Digest::of(&format!("secret-{name}")),
             models: models.map(|models| models.iter().map(|&m| m.to_owned()).collect()),
             user_headers: vec![http::HeaderName::from_static("x-user")],
+            quota: Quota::default(),
         };
         Keys::new(mode, vec![key("a", None), key("b", Some(&["support", "desk-*"]))])
     }

@@ -4,12 +4,13 @@
 //! `***`, keys and their digests not at all.
 
 use std::fmt::Write as _;
+use std::num::NonZeroU32;
 
 use anyhow::Context as _;
 use serde::Serialize;
 
 use super::{ConfigArgs, Stop, env, explain, print};
-use crate::access::{Key, Mode};
+use crate::access::{Key, Mode, Quota};
 use crate::catalog::{Model, Overflow};
 use crate::config::Snapshot;
 use crate::coze::Kind;
@@ -46,6 +47,7 @@ struct Shown<'s> {
     auth: &'static str,
     models: Vec<ShownModel<'s>>,
     keys: Vec<ShownKey<'s>>,
+    limits: ShownQuota,
     notes: &'s [String],
 }
 
@@ -80,6 +82,14 @@ struct ShownKey<'s> {
     /// What the patterns come to.
     models: Vec<&'s str>,
     user_headers: Vec<&'s str>,
+    limits: ShownQuota,
+}
+
+#[derive(Serialize)]
+struct ShownQuota {
+    requests_per_minute: Option<NonZeroU32>,
+    tokens_per_minute: Option<NonZeroU32>,
+    concurrent_requests: Option<NonZeroU32>,
 }
 
 impl<'s> Shown<'s> {
@@ -93,6 +103,7 @@ impl<'s> Shown<'s> {
             },
             models: snapshot.catalog.models().map(|model| ShownModel::of(model)).collect(),
             keys: snapshot.keys.iter().map(|key| ShownKey::of(key, snapshot)).collect(),
+            limits: ShownQuota::of(snapshot.limits),
             notes: &snapshot.notes,
         }
     }
@@ -107,6 +118,9 @@ impl<'s> Shown<'s> {
     fn write(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "listen  {}", self.listen)?;
         writeln!(out, "auth    {}", self.auth)?;
+        if let Some(limits) = self.limits.words() {
+            writeln!(out, "limits  {limits}")?;
+        }
         for model in &self.models {
             writeln!(out, "\nmodel {}", model.name)?;
             if !model.aliases.is_empty() {
@@ -131,6 +145,9 @@ impl<'s> Shown<'s> {
             writeln!(out, "  models     {models}")?;
             if !key.user_headers.is_empty() {
                 writeln!(out, "  user from  {}", key.user_headers.join(", "))?;
+            }
+            if let Some(limits) = key.limits.words() {
+                writeln!(out, "  limits     {limits}")?;
             }
         }
         Ok(())
@@ -186,6 +203,26 @@ impl<'s> ShownKey<'s> {
             patterns: key.models.as_deref(),
             models: names.filter(|name| key.may_use(name)).collect(),
             user_headers: key.user_headers.iter().map(http::HeaderName::as_str).collect(),
+            limits: ShownQuota::of(key.quota),
         }
+    }
+}
+
+impl ShownQuota {
+    fn of(quota: Quota) -> Self {
+        let Quota { requests_per_minute, tokens_per_minute, concurrent_requests } = quota;
+        Self { requests_per_minute, tokens_per_minute, concurrent_requests }
+    }
+
+    /// `None` without any limit.
+    fn words(&self) -> Option<String> {
+        let limits = [
+            (self.requests_per_minute, "requests per minute"),
+            (self.tokens_per_minute, "tokens per minute"),
+            (self.concurrent_requests, "at one time"),
+        ];
+        let set: Vec<String> =
+            limits.iter().filter_map(|(limit, words)| Some(format!("{} {words}", (*limit)?))).collect();
+        (!set.is_empty()).then(|| set.join(", "))
     }
 }

@@ -33,6 +33,7 @@ pub(super) fn build(file: File, base: &Path, report: &mut Report) -> Option<Snap
     Some(Snapshot {
         server: file.server,
         keys: Keys::new(mode?, keys),
+        limits: file.limits,
         catalog: Catalog::new(models),
         deployments: deployments.into_iter().filter_map(|deployment| deployment.built).collect(),
         notes,

@@ -4,6 +4,7 @@
 //! asked for. What is of another kind is a fault in the [`Report`], and
 //! reading goes on.
 
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -261,6 +262,24 @@ impl<'e> Reader<'e> {
             self.report.add(&entry.at, format!("must be from 1B to {most}"));
         }
         size
+    }
+
+    /// The count under a name, if it is not 0 and at most so much.
+    pub(super) fn count(&mut self, table: &Table<'_>, name: &str, most: u32) -> Option<NonZeroU32> {
+        let entry = table.get(name)?;
+        let DeValue::Integer(number) = entry.value.get_ref() else {
+            return self.wrong_type(&entry.at, "an integer", entry.value.get_ref());
+        };
+        let count = i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX);
+        if count > i128::from(most) {
+            self.report.add(&entry.at, format!("must be at most {most}"));
+            return None;
+        }
+        let count = u32::try_from(count).ok().and_then(NonZeroU32::new);
+        if count.is_none() {
+            self.report.add(&entry.at, "must be at least 1");
+        }
+        count
     }
 
     fn wrong_type<T>(&mut self, at: &Place, expected: &str, found: &DeValue<'_>) -> Option<T> {

@@ -7,7 +7,7 @@
 use super::Server;
 use super::document::{Item, Reader, Table};
 use super::fault::Place;
-use crate::access::Mode;
+use crate::access::{Mode, Quota};
 use crate::catalog::Overflow;
 use crate::coze::Kind;
 use crate::turn::{Reasoning, SystemRule};
@@ -31,6 +31,8 @@ pub(super) struct File {
     pub(super) deployments: Vec<Deployment>,
     pub(super) models: Vec<Model>,
     pub(super) keys: Vec<Key>,
+    /// The `[limits]` table.
+    pub(super) limits: Quota,
 }
 
 /// One of several keys that say the same in different ways: which it was,
@@ -68,6 +70,7 @@ pub(super) struct Key {
     pub(super) key: OneOf,
     pub(super) models: Option<Item<Vec<Item<String>>>>,
     pub(super) user_headers: Vec<Item<String>>,
+    pub(super) quota: Quota,
 }
 
 /// The ways to give a token.
@@ -75,6 +78,12 @@ const TOKEN: &[&str] = &["token", "token_file"];
 
 /// The ways to give a key.
 const KEY: &[&str] = &["key", "sha256", "key_file"];
+
+/// The limits that a key has, and all together.
+const LIMITS: &[&str] = &["requests_per_minute", "tokens_per_minute", "concurrent_requests"];
+
+/// The largest limit: up to here a minute divides well enough.
+const MAX_LIMIT: u32 = 1_000_000_000;
 
 /// What the contract has for models that are not built yet.
 const MODEL_LATER: &[&str] = &[
@@ -94,7 +103,7 @@ const MODEL_LATER: &[&str] = &[
 
 /// Reads a whole document.
 pub(super) fn read(reader: &mut Reader<'_>, root: &Table<'_>) -> File {
-    reader.only(root, &["server", "coze", "models", "keys", "auth"], &["limits", "state"]);
+    reader.only(root, &["server", "coze", "models", "keys", "limits", "auth"], &["state"]);
     let (server, listen_at) = super::server::read(reader, root);
     let (mode, mode_at) = auth(reader, root);
     let deployments = needed(reader, root, "coze", "there is no Coze deployment: add a [coze.NAME] table");
@@ -104,6 +113,10 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &Table<'_>) -> File {
         _ => needed(reader, root, "models", "there is no model: add a [models.NAME] table"),
     };
     let keys = reader.sections(root, "keys");
+    let limits = reader.section(root, "limits").map(|table| {
+        reader.only(&table, LIMITS, &[]);
+        quota(reader, &table)
+    });
     File {
         server,
         listen_at,
@@ -112,6 +125,7 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &Table<'_>) -> File {
         deployments: deployments.into_iter().map(|(name, table)| deployment(reader, name, &table)).collect(),
         models: models.into_iter().map(|(name, table)| model(reader, name, &table)).collect(),
         keys: keys.into_iter().map(|(name, table)| key(reader, name, &table)).collect(),
+        limits: limits.unwrap_or_default(),
     }
 }
 
@@ -236,11 +250,7 @@ fn system(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<SystemRule> {
 }
 
 fn key(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_>) -> Key {
-    reader.only(
-        table,
-        &["key", "sha256", "key_file", "models", "user_headers"],
-        &["requests_per_minute", "tokens_per_minute", "concurrent_requests"],
-    );
+    reader.only(table, &[KEY, &["models", "user_headers"], LIMITS].concat(), &[]);
     let key = one_of(reader, table, KEY);
     if let Field::Absent = key {
         reader.report.add(&table.at, "needs one of key, sha256 and key_file");
@@ -250,7 +260,15 @@ fn key(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_>) -> Key {
         key,
         models: reader.texts(table, "models"),
         user_headers: reader.texts(table, "user_headers").map(|list| list.value).unwrap_or_default(),
+        quota: quota(reader, table),
     }
+}
+
+fn quota(reader: &mut Reader<'_>, table: &Table<'_>) -> Quota {
+    let [requests_per_minute, tokens_per_minute, concurrent_requests] =
+        ["requests_per_minute", "tokens_per_minute", "concurrent_requests"]
+            .map(|name| reader.count(table, name, MAX_LIMIT));
+    Quota { requests_per_minute, tokens_per_minute, concurrent_requests }
 }
 
 /// The string that has to be under a name.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Snapshot;
-use crate::access::{Caller, Mode};
+use crate::access::{Caller, Identity, Mode, Quota, Quotas};
 use crate::catalog::{Model, Overflow};
 use crate::coze::{Target, is_id};
 use crate::turn::{Reasoning, SystemRule};
@@ -42,6 +42,17 @@ impl Snapshot {
             return Err(NoModel::NotAllowed);
         }
         Ok(Arc::clone(model))
+    }
+
+    /// The limits that a caller meets. In passthrough mode there are no keys
+    /// to have some of their own, and `[limits]` is for each token.
+    #[must_use]
+    pub fn quotas(&self, caller: &Caller) -> Quotas {
+        match caller.identity() {
+            Identity::Key(key) => Quotas { own: key.quota, everyone: self.limits },
+            Identity::CozeToken(_) => Quotas { own: self.limits, everyone: Quota::default() },
+            Identity::Anonymous => Quotas { own: Quota::default(), everyone: self.limits },
+        }
     }
 
     fn bot(&self, name: &str) -> Option<Model> {

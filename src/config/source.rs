@@ -6,7 +6,7 @@ use super::document::Item;
 use super::fault::{Place, Report};
 use super::file::{Deployment, Field, File, Model};
 use super::{Env, Faults, Server, Snapshot, build, finish, load};
-use crate::access::Mode;
+use crate::access::{Mode, Quota};
 use crate::catalog::Overflow;
 use crate::turn::{Reasoning, SystemRule};
 
@@ -100,6 +100,7 @@ pub fn from_environment(env: Env<'_>) -> Result<Snapshot, Faults> {
             overflow: Overflow::default(),
         }],
         keys: Vec::new(),
+        limits: Quota::default(),
     };
     let snapshot = build::build(file, Path::new(""), &mut report);
     finish(snapshot, report, "environment")

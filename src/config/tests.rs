@@ -7,7 +7,7 @@ use http::HeaderMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::access::{Caller, Mode};
+use crate::access::{Caller, Mode, Quota, Quotas};
 use crate::catalog::{Model, Overflow};
 use crate::coze::{Kind, token};
 use crate::turn::{Reasoning, SystemRule};
@@ -100,7 +100,16 @@ fn the_full_example_is_good_and_its_comments_show_the_defaults() {
     let mut keys = snapshot.keys.iter();
     let team_a = keys.next().unwrap();
     assert_eq!(team_a.models.as_deref(), Some(&["support".to_owned(), "desk*".to_owned()][..]));
-    assert_eq!(keys.next().unwrap().name, "team-b");
+    let number = std::num::NonZeroU32::new;
+    let quota = Quota {
+        requests_per_minute: number(600),
+        tokens_per_minute: number(100_000),
+        concurrent_requests: number(20),
+    };
+    assert_eq!(team_a.quota, quota);
+    assert_eq!(snapshot.limits, Quota { requests_per_minute: number(6000), ..Quota::default() });
+    let team_b = keys.next().unwrap();
+    assert_eq!((team_b.name.as_str(), team_b.quota), ("team-b", Quota::default()));
 
     let defaults = [
         "keepalive",
@@ -248,6 +257,22 @@ fn in_passthrough_mode_digits_are_a_bot_of_the_only_deployment() {
         &text.replace("[models.support]", "[coze.b]\nbase_url = 'http://b'\n[models.support]\ncoze = 'b'"),
     );
     assert_eq!(two.resolve(&caller, "7531406778865549312").unwrap_err(), NoModel::NotFound);
+}
+
+#[test]
+fn limits_are_of_keys_and_of_everyone_but_of_each_token_in_passthrough_mode() {
+    let number = std::num::NonZeroU32::new;
+    let limits = "[limits]\nconcurrent_requests = 0x10\n";
+    let (set, unset) = (Quota { concurrent_requests: number(16), ..Quota::default() }, Quota::default());
+    let open = good(&format!("{limits}{BASE}"));
+    assert_eq!(open.quotas(&caller(&open, "x")), Quotas { own: unset, everyone: set });
+    let passed = good(&format!("{limits}{}", BASE.replace("\"none\"", "\"passthrough\"")));
+    assert_eq!(passed.quotas(&caller(&passed, "x")), Quotas { own: set, everyone: unset });
+    let keys = BASE
+        .replace("[auth]\nmode = \"none\"", "[keys.a]\nkey = 'aaaaaaaaaaaaaaaa'\ntokens_per_minute = 1_000");
+    let keys = good(&format!("{limits}{keys}"));
+    let own = Quota { tokens_per_minute: number(1000), ..unset };
+    assert_eq!(keys.quotas(&caller(&keys, "aaaaaaaaaaaaaaaa")), Quotas { own, everyone: set });
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! `GET /v3/chat/retrieve` and `POST /v3/chat/cancel` (protocol 3.10, 3.11).
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 
 use super::Call;
@@ -28,9 +30,18 @@ pub fn cancel(conversation: &str, chat: &str) -> Call {
     }
 }
 
-/// The usage in the answer to [`retrieve`]; `None` where there is none.
+/// What became of a chat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Whether its usage may still grow.
+    pub running: bool,
+    /// What it has cost, where Coze says so.
+    pub usage: Option<Usage>,
+}
+
+/// The answer to [`retrieve`]; `None` if it makes no sense.
 #[must_use]
-pub fn usage(body: &[u8]) -> Option<Usage> {
+pub fn state(body: &[u8]) -> Option<State> {
     #[derive(Deserialize)]
     struct Envelope<'a> {
         #[serde(borrow)]
@@ -38,11 +49,22 @@ pub fn usage(body: &[u8]) -> Option<Usage> {
     }
     #[derive(Deserialize)]
     struct Chat<'a> {
+        #[serde(borrow, default)]
+        status: Option<Cow<'a, str>>,
         #[serde(borrow)]
         usage: Option<Counts<'a>>,
     }
-    let envelope: Envelope<'_> = serde_json::from_slice(body).ok()?;
-    envelope.data.usage?.usage()
+    let Chat { status, usage } = serde_json::from_slice::<Envelope<'_>>(body).ok()?.data;
+    // The last is the community server's mark on a run that goes on.
+    let running =
+        matches!(status.as_deref(), Some("created" | "in_progress" | "conversation.chat.cancelled"));
+    Some(State { running, usage: usage.and_then(|usage| usage.usage()) })
+}
+
+/// The usage in the answer to [`retrieve`]; `None` where there is none.
+#[must_use]
+pub fn usage(body: &[u8]) -> Option<Usage> {
+    state(body)?.usage
 }
 
 #[cfg(test)]
@@ -66,6 +88,23 @@ mod tests {
         ] {
             assert_eq!(usage(body.as_bytes()), None, "{body}");
         }
+    }
+
+    #[test]
+    fn a_chat_that_goes_on_is_told_from_one_that_has_ended() {
+        for (status, running) in [
+            (r#""created""#, true),
+            (r#""in_progress""#, true),
+            (r#""conversation.chat.cancelled""#, true),
+            (r#""completed""#, false),
+            (r#""canceled""#, false),
+            (r#""failed""#, false),
+            ("null", false),
+        ] {
+            let body = format!(r#"{{"data":{{"status":{status}}},"code":0}}"#);
+            assert_eq!(state(body.as_bytes()), Some(State { running, usage: None }), "{status}");
+        }
+        assert_eq!(state(b"record not found"), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One log line per request, written when its last byte has gone or its
 //! client has left; at the same moment it is counted.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -12,11 +13,11 @@ use http::StatusCode;
 use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::{App, routes};
+use super::{App, Peer, routes};
 use crate::access::Mode;
 use crate::catalog::Model;
 use crate::config::Snapshot;
-use crate::telemetry::metrics::{self, Metrics, Refusal, Tokens};
+use crate::telemetry::metrics::{self, Limit, Metrics, Refusal, Scope, Tokens};
 use crate::turn::{Failure, Kind, Usage};
 
 /// What is written about one request. The line goes out when the last holder
@@ -29,6 +30,7 @@ pub(super) struct Journal {
     method: http::Method,
     path: String,
     route: &'static str,
+    client: Option<IpAddr>,
     received: Instant,
     facts: Mutex<Facts>,
 }
@@ -49,6 +51,8 @@ pub(super) struct Facts {
     pub(super) error: Option<String>,
     /// The cause, for the operator alone.
     pub(super) detail: Option<String>,
+    /// The limit that the request was over.
+    pub(super) over: Option<(Limit, Scope)>,
     /// What kind of failure of the turn it was.
     failure: Option<Kind>,
     /// Whether it may have cost something all the same.
@@ -81,6 +85,7 @@ impl Journal {
             method: request.method().clone(),
             path: request.uri().path().chars().take(256).collect(),
             route: routes::name(request.uri().path()),
+            client: request.extensions().get::<Peer>().map(|peer| peer.0),
             received: Instant::now(),
             facts: Mutex::new(Facts { retry_count, ..Facts::default() }),
         })
@@ -202,6 +207,7 @@ impl Journal {
             tokens: facts.tokens(),
             upstream_error: deployment.zip(kind),
             refusal: facts.refusal(),
+            over: facts.over,
         });
     }
 
@@ -221,6 +227,7 @@ impl Journal {
                     request_id = self.request_id,
                     method = %self.method,
                     path = self.path,
+                    client = self.client.map(tracing::field::display),
                     status,
                     outcome,
                     duration_ms = duration,

@@ -11,8 +11,8 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use super::Service;
 use super::greeting::Greeted;
+use super::{Peer, Service};
 
 /// How long the first bytes of a connection, and the head of a request, may
 /// take.
@@ -38,7 +38,9 @@ pub async fn serve(
             () = stop.cancelled() => break,
         };
         match accepted {
-            Ok((stream, _)) => serve_connection(stream, &server, service.clone(), &connections),
+            Ok((stream, peer)) => {
+                serve_connection(stream, Peer(peer.ip()), &server, service.clone(), &connections)
+            }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -62,6 +64,7 @@ fn server() -> auto::Builder<TokioExecutor> {
 
 fn serve_connection(
     stream: TcpStream,
+    peer: Peer,
     server: &auto::Builder<TokioExecutor>,
     service: Service,
     connections: &GracefulShutdown,
@@ -71,7 +74,8 @@ fn serve_connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
-    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(peer);
         let service = service.clone();
         async move { Ok::<_, Infallible>(service.respond(request.map(Body::new)).await) }
     });

@@ -27,8 +27,10 @@ impl IntoResponse for ApiError {
                 headers.insert("x-should-retry", HeaderValue::from_static("false"));
             }
             Retry::After(wait) => {
-                let seconds = wait.as_secs().max(1);
-                headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+                // Rounded up: who comes a moment early is refused again.
+                let milliseconds = u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+                headers.insert(RETRY_AFTER, HeaderValue::from(milliseconds.div_ceil(1000).max(1)));
+                headers.insert("retry-after-ms", HeaderValue::from(milliseconds.max(1)));
             }
         }
         if self.status == StatusCode::UNAUTHORIZED {

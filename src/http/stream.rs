@@ -10,6 +10,7 @@ use http_body::Frame;
 
 use super::heartbeat::{Beat, Heartbeat};
 use super::journal::Journal;
+use crate::access::Permit;
 use crate::openai::ApiError;
 use crate::openai::chat::{Encoder, comment, error_event};
 use crate::relay::Turn;
@@ -29,6 +30,8 @@ pub(super) struct ChatBody {
     out: Vec<u8>,
     journal: Arc<Journal>,
     caller_owns_token: bool,
+    /// Held until the last byte or the client's leaving.
+    _permit: Permit,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +55,7 @@ impl ChatBody {
         keepalive: Duration,
         journal: Arc<Journal>,
         caller_owns_token: bool,
+        permit: Permit,
     ) -> Self {
         Self {
             state: State::Silent,
@@ -61,6 +65,7 @@ impl ChatBody {
             out: Vec::new(),
             journal,
             caller_owns_token,
+            _permit: permit,
         }
     }
 

@@ -32,7 +32,7 @@ pub enum Retry {
     /// Nothing: they go by the status.
     #[default]
     ByStatus,
-    /// To wait this long (`retry-after`).
+    /// To wait this long (`retry-after`, `retry-after-ms`).
     After(Duration),
     /// Not to (`x-should-retry: false`).
     Never,
@@ -68,6 +68,15 @@ impl ApiError {
         Self {
             retry: Retry::After(Duration::from_secs(1)),
             ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "service_unavailable_error", "overloaded", message)
+        }
+    }
+
+    /// Over one of the gateway's limits: status 429.
+    #[must_use]
+    pub fn rate_limited(message: impl Into<String>, wait: Duration) -> Self {
+        Self {
+            retry: Retry::After(wait),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "rate_limit_exceeded", message)
         }
     }
 

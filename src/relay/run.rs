@@ -6,11 +6,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio_util::task::TaskTracker;
 
-use super::Order;
+use super::settle::{self, Chat};
 use super::shaping::Shaping;
 use super::silence::Silence;
+use super::{Order, Relay};
+use crate::access::Meter;
 use crate::coze::chat::Reader;
 use crate::coze::client::{ByteStream, Opened};
 use crate::coze::{Kind as DeploymentKind, Target, retrieve, sse};
@@ -46,7 +47,9 @@ pub(super) struct Run {
     wants_usage: bool,
     target: Target,
     caller_token: Option<Secret>,
-    tracker: TaskTracker,
+    relay: Relay,
+    /// Taken when the chat is charged.
+    meter: Option<Meter>,
 }
 
 enum Phase {
@@ -66,7 +69,7 @@ struct Account {
     log_id: Option<String>,
     /// Conversation and chat.
     ids: Option<(String, String)>,
-    counted: bool,
+    usage: Option<Usage>,
 }
 
 impl std::fmt::Debug for Run {
@@ -82,7 +85,7 @@ impl std::fmt::Debug for Run {
 }
 
 impl Run {
-    pub(super) fn start(order: &Order, tracker: TaskTracker) -> Self {
+    pub(super) fn start(order: &Order, relay: Relay) -> Self {
         Self {
             phase: Phase::Opening(open(order)),
             decoder: sse::Decoder::default(),
@@ -90,10 +93,11 @@ impl Run {
             shaping: Shaping::new(&order.stop, order.think_tags),
             silence: Silence::new(order.upstream_timeout),
             account: Account::default(),
-            wants_usage: order.wants_usage,
+            wants_usage: order.wants_usage || order.meter.is_some(),
             target: order.target.clone(),
             caller_token: order.caller_token.clone(),
-            tracker,
+            relay,
+            meter: order.meter.clone(),
         }
     }
 
@@ -139,6 +143,7 @@ impl Run {
             },
             Phase::Counting(counting) => {
                 if let Some(usage) = ready!(counting.as_mut().poll(cx)) {
+                    self.account.usage = Some(usage);
                     sink(Event::Usage(usage));
                 }
                 self.finish(Finish::Completed, sink);
@@ -202,7 +207,7 @@ impl Run {
     /// The answer is whole: ends the run, or asks what it cost first.
     fn answered(&mut self, sink: &mut dyn FnMut(Event<'_>)) {
         match &self.account.ids {
-            Some((conversation, chat)) if self.wants_usage && !self.account.counted => {
+            Some((conversation, chat)) if self.wants_usage && self.account.usage.is_none() => {
                 let call = retrieve::retrieve(conversation, chat);
                 let target = self.target.clone();
                 let token = self.token();
@@ -219,6 +224,7 @@ impl Run {
 
     fn finish(&mut self, finish: Finish, sink: &mut dyn FnMut(Event<'_>)) {
         self.phase = Phase::Over;
+        self.settle(true);
         self.shaping.push(Event::Finished(finish), sink);
     }
 
@@ -232,6 +238,7 @@ impl Run {
 
     /// Ends a run that failed.
     fn failed(&mut self, mut failure: Failure) -> Failure {
+        self.settle(failure.may_be_running);
         if failure.may_be_running {
             self.abandon();
         }
@@ -250,7 +257,7 @@ impl Run {
             return;
         };
         if stream.poll_drained(cx).is_pending() {
-            self.tracker.spawn(async move {
+            self.relay.tracker.spawn(async move {
                 let rest = std::future::poll_fn(move |cx| stream.poll_drained(cx));
                 let _ = tokio::time::timeout(DRAIN_TIMEOUT, rest).await;
             });
@@ -274,11 +281,35 @@ impl Run {
         }
         let call = retrieve::cancel(conversation, chat);
         let target = self.target.clone();
-        self.tracker.spawn(async move {
+        self.relay.tracker.spawn(async move {
             if let Err(failure) = target.deployment.client.fetch(&call, &token).await {
                 tracing::debug!(%failure, "a chat that nobody waits for could not be cancelled");
             }
         });
+    }
+
+    /// Charges what the chat has cost, once. Where Coze has not said it, it
+    /// is asked afterwards, if there is something to come (`ask`).
+    fn settle(&mut self, ask: bool) {
+        let Some(meter) = self.meter.take() else {
+            return;
+        };
+        let usage = self.account.usage.or_else(|| self.reader.usage().filter(|_| !ask));
+        match (&self.account.ids, self.token()) {
+            (Some((conversation, chat)), Some(token)) if ask && usage.is_none() => {
+                let chat = Chat {
+                    target: self.target.clone(),
+                    token,
+                    conversation: conversation.clone(),
+                    chat: chat.clone(),
+                    least: self.reader.usage(),
+                };
+                self.relay.settlement.begin(&self.relay.tracker, chat, meter);
+            }
+            // Coze has counted nothing of a chat that failed.
+            _ if !ask && usage.is_none() => {}
+            _ => settle::charge(meter, usage),
+        }
     }
 
     fn token(&self) -> Option<Secret> {
@@ -291,6 +322,7 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
+        self.settle(true);
         self.abandon();
     }
 }
@@ -303,7 +335,7 @@ impl Account {
             Event::Started { conversation, chat } => {
                 self.ids = Some((conversation.to_string(), chat.to_string()));
             }
-            Event::Usage(_) => self.counted = true,
+            Event::Usage(usage) => self.usage = Some(*usage),
             Event::Finished(_) => return,
             _ => {}
         }

@@ -10,6 +10,7 @@ mod process;
 mod upstream;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
@@ -86,6 +87,20 @@ pub struct Request<'a> {
     pub upstream_error: Option<(&'a str, &'static str)>,
     /// Why the client was not let in.
     pub refusal: Option<Refusal>,
+    /// The limit that it was over.
+    pub over: Option<(Limit, Scope)>,
+}
+
+/// What is not counted here but looked at when somebody asks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Now<'a> {
+    /// The deployments.
+    pub upstreams: &'a [Upstream<'a>],
+    /// Slots of the limits on concurrent requests that are in use.
+    pub slots: u32,
+    /// Chats that a token limit could not charge, since Coze never told what
+    /// they had cost.
+    pub uncharged: u64,
 }
 
 /// What a request cost.
@@ -164,7 +179,7 @@ impl Metrics {
         all.register("reloads", "Attempts to read the config again", self.reloads.clone());
         all.register("build", "The version that runs", version);
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        let start_time: Gauge<f64, std::sync::atomic::AtomicU64> = Gauge::default();
+        let start_time: Gauge<f64, AtomicU64> = Gauge::default();
         start_time.set(started);
         let help = "When the process started, in seconds since 1970";
         self.registry.register_with_unit("process_start_time", help, Unit::Seconds, start_time);
@@ -229,12 +244,15 @@ impl Metrics {
         if let Some(refusal) = request.refusal {
             self.failed_keys.get_or_create(&FailedKey::new(refusal)).inc();
         }
+        if let Some((limit, scope)) = request.over {
+            self.limit_hit(limit, scope);
+        }
         let labels =
             Requested { route: request.route, model, key, status: request.status, outcome: request.outcome };
         self.requests.get_or_create(&labels).inc();
     }
 
-    /// A request was over a limit.
+    /// Something was over a limit before it was a request.
     pub fn limit_hit(&self, limit: Limit, scope: Scope) {
         self.limit_hits.get_or_create(&LimitHit::new(limit, scope)).inc();
     }
@@ -244,15 +262,22 @@ impl Metrics {
         self.reloads.get_or_create(&Reloaded::new(result)).inc();
     }
 
-    /// Everything as text, with the deployments as they are now.
+    /// Everything as text.
     #[must_use]
-    pub fn encode(&self, upstreams: &[Upstream<'_>]) -> String {
+    pub fn encode(&self, now: Now<'_>) -> String {
         let mut text = String::with_capacity(16 * 1024);
-        let mut now = Registry::default();
-        upstream::register(now.sub_registry_with_prefix("cozeway"), upstreams);
-        process::register(&mut now);
+        let mut looked_at = Registry::default();
+        let ours = looked_at.sub_registry_with_prefix("cozeway");
+        upstream::register(ours, now.upstreams);
+        let (slots, uncharged) = (Gauge::<u32, AtomicU32>::default(), Counter::<u64>::default());
+        slots.set(now.slots);
+        uncharged.inc_by(now.uncharged);
+        ours.register("slots_in_use", "Slots of concurrent requests that are in use", slots);
+        let help = "Chats that a token limit could not charge, since Coze never told what they had cost";
+        ours.register("usage_uncharged", help, uncharged);
+        process::register(&mut looked_at);
         encode_registry(&mut text, &self.registry)
-            .and_then(|()| encode_registry(&mut text, &now))
+            .and_then(|()| encode_registry(&mut text, &looked_at))
             .and_then(|()| encode_eof(&mut text))
             .expect("a string takes all that is written to it");
         text
@@ -276,6 +301,7 @@ mod tests {
             tokens: Tokens::Known(Usage { input: 10, output: 3 }),
             upstream_error: None,
             refusal: None,
+            over: None,
         }
     }
 
@@ -285,7 +311,7 @@ mod tests {
         metrics.began();
         metrics.stream_began();
         metrics.ended(&request());
-        let text = metrics.encode(&[]);
+        let text = metrics.encode(Now::default());
         for line in [
             "cozeway_requests_total{route=\"/v1/chat/completions\",model=\"support\",key=\"team-a\",status=\"200\",outcome=\"done\"} 1",
             "cozeway_request_duration_seconds_sum{route=\"/v1/chat/completions\",model=\"support\"} 1.5",
@@ -310,11 +336,11 @@ mod tests {
             tokens: Tokens::Unknown,
             upstream_error: Some(("local", "timeout")),
             refusal: Some(Refusal::Wrong),
+            over: Some((Limit::Tokens, Scope::Everyone)),
             ..request()
         });
-        metrics.limit_hit(Limit::Tokens, Scope::Everyone);
         metrics.reloaded(Reload::Refused);
-        let text = metrics.encode(&[]);
+        let text = metrics.encode(Now::default());
         for line in [
             "cozeway_usage_unknown_total{model=\"support\"} 1",
             "cozeway_upstream_errors_total{deployment=\"local\",kind=\"timeout\"} 1",
@@ -341,7 +367,7 @@ mod tests {
             unconnected: 5,
             open_streams: 1,
         };
-        let text = Metrics::new().encode(&[upstream]);
+        let text = Metrics::new().encode(Now { upstreams: &[upstream], slots: 3, uncharged: 4 });
         for line in [
             "cozeway_deployment_up{deployment=\"local\"} 0",
             "cozeway_circuit_state{deployment=\"local\",state=\"open\"} 1",
@@ -351,6 +377,8 @@ mod tests {
             "cozeway_upstream_connections_total{deployment=\"local\"} 3",
             "cozeway_upstream_connection_failures_total{deployment=\"local\"} 5",
             "cozeway_upstream_open_streams{deployment=\"local\"} 1",
+            "cozeway_slots_in_use 3",
+            "cozeway_usage_uncharged_total 4",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }

@@ -16,6 +16,7 @@ mod access;
 mod bot_view;
 mod faults;
 mod leaving;
+mod limits;
 mod load;
 mod logs;
 mod malformed;

@@ -129,7 +129,8 @@ async fn open_streams_and_connections_are_seen_while_they_are_open() {
     assert_eq!(scrape.sum("cozeway_upstream_calls_total", &[]), 7.0);
     let opened = scrape.sum("cozeway_upstream_connections_total", &[]);
     assert_eq!(opened, f64::from(u32::try_from(coze.simulator.connections()).unwrap()));
-    assert_eq!(opened, 4.0, "an idle connection serves again");
+    // Not each time: it may come back to the pool after the next call.
+    assert!((4.0..7.0).contains(&opened), "an idle connection serves again: {opened}");
 }
 
 #[tokio::test]
@@ -291,6 +292,40 @@ async fn the_board_shows_what_there_is() {
     let ids: BTreeSet<u64> =
         board["panels"].as_array().unwrap().iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
     assert_eq!(ids.len(), board["panels"].as_array().unwrap().len());
+}
+
+#[tokio::test]
+async fn limits_are_counted_by_what_and_whose() {
+    let coze = Coze::start().await;
+    let text = config(&coze, "", "requests_per_minute = 2\n[limits]\nconcurrent_requests = 2\n");
+    let gateway = Gateway::with(&text).await;
+    let hits = |scrape: &Scrape, limit: &str, scope: &str| {
+        scrape.sum("cozeway_limit_hits_total", &[("limit", limit), ("scope", scope)])
+    };
+    assert_eq!(gateway.ask("echo", "hi", json!({"n": 3})).await.status(), 429);
+    coze.simulator.script(SCRIPTED, hanging());
+    let mut stream = Stream::new(gateway.ask("scripted", "hi", json!({"stream": true})).await);
+    stream.content().await;
+    assert_eq!(Scrape::of(&gateway).await.sum("cozeway_slots_in_use", &[]), 1.0);
+    drop(stream);
+    coze.idle().await;
+    assert_eq!(gateway.ask("echo", "hi", json!({})).await.status(), 200);
+    assert_eq!(gateway.ask("echo", "hi", json!({})).await.status(), 429);
+    let mut failures = 0;
+    for _ in 0..21 {
+        let request = gateway.client.get(gateway.url("/v1/models")).bearer_auth("sk-wrong");
+        failures += usize::from(request.send().await.unwrap().status() == 429);
+    }
+    assert_eq!(failures, 1);
+    let scrape = settled(&gateway).await;
+    assert_eq!(hits(&scrape, "concurrency", "everyone"), 1.0);
+    assert_eq!(hits(&scrape, "requests", "key"), 1.0);
+    assert_eq!(hits(&scrape, "failed_keys", "address"), 1.0);
+    assert_eq!(scrape.sum("cozeway_limit_hits_total", &[]), 3.0);
+    assert_eq!(scrape.sum("cozeway_failed_keys_total", &[]), 20.0);
+    assert_eq!(scrape.sum("cozeway_requests_total", &[("status", "429"), ("model", "echo")]), 2.0);
+    assert_eq!(scrape.sum("cozeway_slots_in_use", &[]), 0.0);
+    assert_eq!(scrape.sum("cozeway_usage_unknown_total", &[]), 1.0, "only what a bot was asked for");
 }
 
 /// A gateway whose Coze is at this port.

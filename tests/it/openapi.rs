@@ -30,7 +30,7 @@ fn described(document: &Value, path: &str, method: &str, response: &reqwest::Res
     let answer = &document["paths"][path][method]["responses"][response.status().as_str()];
     assert!(answer.is_object(), "{method} {path} says nothing about {}", response.status());
     for name in response.headers().keys().map(http::HeaderName::as_str) {
-        if name.starts_with("x-") || matches!(name, "retry-after" | "www-authenticate") {
+        if name.starts_with("x-") || matches!(name, "retry-after" | "retry-after-ms" | "www-authenticate") {
             assert!(answer["headers"][name].is_object(), "{method} {path} {}: {name}", response.status());
         }
     }

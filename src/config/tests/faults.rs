@@ -57,7 +57,14 @@ fn the_top_of_the_file() {
             ("[sever]\nx = 1", &["f:1: sever: unknown key; did you mean \"server\"?"]),
             ("zebra = 1", &["f:1: zebra: unknown key"]),
             ("server = 5", &["f:1: server: expected a table, found an integer"]),
-            ("[limits]\nrequests_per_minute = 1", &["f:1: limits: is not supported by this version"]),
+            (
+                "[limits]\nrequests_per_minute = 0\ntokens_per_minute = 1000000001\nconcurrent_request = 1",
+                &[
+                    "f:2: limits.requests_per_minute: must be at least 1",
+                    "f:3: limits.tokens_per_minute: must be at most 1000000000",
+                    "f:4: limits.concurrent_request: unknown key; did you mean \"concurrent_requests\"?",
+                ],
+            ),
             ("[state]\nurl = 'memory:'", &["f:1: state: is not supported by this version"]),
             (
                 "[auth]\nmode = 'passthru'",
@@ -366,12 +373,12 @@ fn keys() {
                 &["f:3: keys.k.user_headers[1]: is not the name of a header"],
             ),
             (
-                "[keys.k]\nkey = '0123456789abcdef'\nrequests_per_minute = 1\ntokens_per_minute = 1\n\
-                 concurrent_requests = 1\nmodel = 'x'",
+                "[keys.k]\nkey = '0123456789abcdef'\nrequests_per_minute = -1\ntokens_per_minute = '5'\n\
+                 concurrent_requests = 1.5\nmodel = 'x'",
                 &[
-                    "f:3: keys.k.requests_per_minute: is not supported by this version",
-                    "f:4: keys.k.tokens_per_minute: is not supported by this version",
-                    "f:5: keys.k.concurrent_requests: is not supported by this version",
+                    "f:3: keys.k.requests_per_minute: must be at least 1",
+                    "f:4: keys.k.tokens_per_minute: expected an integer, found a string",
+                    "f:5: keys.k.concurrent_requests: expected an integer, found a float",
                     "f:6: keys.k.model: unknown key; did you mean \"models\"?",
                 ],
             ),

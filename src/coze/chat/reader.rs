@@ -118,6 +118,12 @@ impl Reader {
         self.state == State::Over
     }
 
+    /// What Coze has counted by now.
+    #[must_use]
+    pub fn usage(&self) -> Option<Usage> {
+        self.chat_usage.or(self.answer_usage)
+    }
+
     /// Reads the next event. After an error or the end it is not called
     /// again.
     ///
@@ -196,7 +202,7 @@ impl Reader {
             return Err(Failure::new(Kind::Broken, "The bot completed without an answer."));
         }
         self.state = State::Over;
-        if let Some(usage) = self.chat_usage.or(self.answer_usage) {
+        if let Some(usage) = self.usage() {
             sink(Event::Usage(usage));
         }
         sink(Event::Finished(Finish::Completed));

@@ -141,10 +141,10 @@ impl Line {
 
 /// What a call that is not made fails with.
 fn refusal(wait: Duration) -> Failure {
-    // Whole seconds, and none too early: `retry-after` knows no parts.
+    // None too early.
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     Failure::new(
-        Kind::Unreachable(Some(Duration::from_secs(seconds))),
+        Kind::Unreachable(Some(wait)),
         format!("Coze cannot be reached; it is tried again in {seconds} s."),
     )
     .with_detail("not tried: the last connections failed")

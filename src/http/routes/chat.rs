@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::body::Body;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Answer;
-use crate::access::{Caller, Identity};
+use crate::access::{Caller, Identity, Permit};
 use crate::catalog::{Model, Overflow};
 use crate::coze::chat::{TooLong, call, fit, user_id};
+use crate::http::admit::{Admission, Held};
 use crate::http::stream::ChatBody;
 use crate::http::{Context, body, respond};
 use crate::openai::ApiError;
@@ -32,21 +33,36 @@ pub(super) async fn complete(
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let caller = context.snapshot.keys.authenticate(&headers).map_err(respond::refused)?;
-    context.journal.note(|facts| facts.key = Some(caller.name()));
+    let caller = context.authenticate(&headers)?;
+    let admission = context.admission(&caller);
+    let mut response = answer(&context, &caller, &admission, headers, body).await.into_response();
+    // Errors tell of the limits too.
+    admission.tell(response.headers_mut());
+    Ok(response)
+}
+
+async fn answer(
+    context: &Context,
+    caller: &Caller,
+    admission: &Admission<'_>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
     let bytes = body::read(&headers, body, context.snapshot.server.max_body).await?;
     let request = Request::parse(&bytes)?;
     drop(bytes);
     let model = context
         .snapshot
-        .resolve(&caller, &request.model)
+        .resolve(caller, &request.model)
         .map_err(|error| respond::unresolved(error, &request.model))?;
     context.journal.note(|facts| {
         facts.model = Some(Arc::clone(&model));
         facts.stream = Some(request.stream);
         facts.choices = Some(request.choices);
     });
-    let (order, remarks) = order(&context, &caller, &headers, &model, &request)?;
+    let (mut order, remarks) = order(context, caller, &headers, &model, &request)?;
+    let permit = admission.admit(order.choices)?;
+    order.meter = permit.meter();
     let head = Head {
         id: format!("chatcmpl-{}", uuid::Uuid::now_v7().simple()),
         created: respond::unix_seconds(),
@@ -54,9 +70,9 @@ pub(super) async fn complete(
     };
     let mut response = if request.stream {
         let encoder = Encoder::new(&head, order.choices, request.include_usage, model.reasoning);
-        stream(&context, &order, encoder).await?
+        stream(context, &order, encoder, permit).await?
     } else {
-        whole(&context, &order, &head, model.reasoning).await?
+        whole(context, &order, &head, model.reasoning, permit).await?
     };
     remarks.apply(response.headers_mut());
     Ok(response)
@@ -101,12 +117,13 @@ fn order(
         think_tags: model.reasoning == Reasoning::Think,
         wants_usage: !request.stream || request.include_usage,
         upstream_timeout: context.snapshot.server.upstream_timeout,
+        meter: None,
     };
     let remarks = Remarks { ignored: request.ignored.clone(), trimmed };
     Ok((order, remarks))
 }
 
-async fn stream(context: &Context, order: &Order, encoder: Encoder) -> Answer {
+async fn stream(context: &Context, order: &Order, encoder: Encoder, permit: Permit) -> Answer {
     let turn = context.app.relay.start(order);
     let mut body = ChatBody::new(
         turn,
@@ -114,6 +131,7 @@ async fn stream(context: &Context, order: &Order, encoder: Encoder) -> Answer {
         context.snapshot.server.keepalive,
         Arc::clone(&context.journal),
         order.caller_token.is_some(),
+        permit,
     );
     body.begin().await?;
     let mut response = Response::new(Body::new(body));
@@ -124,7 +142,13 @@ async fn stream(context: &Context, order: &Order, encoder: Encoder) -> Answer {
     Ok(response)
 }
 
-async fn whole(context: &Context, order: &Order, head: &Head, reasoning: Reasoning) -> Answer {
+async fn whole(
+    context: &Context,
+    order: &Order,
+    head: &Head,
+    reasoning: Reasoning,
+    permit: Permit,
+) -> Answer {
     let replies = context.app.relay.start(order).replies().await.map_err(|failure| {
         let error = ApiError::from_failure(&failure, order.caller_token.is_some());
         context.journal.failed(&failure, &error.code);
@@ -138,7 +162,8 @@ async fn whole(context: &Context, order: &Order, head: &Head, reasoning: Reasoni
         }
         facts.usage = chat::usage(&replies);
     });
-    Ok(respond::json(chat::body(head, &replies, reasoning)))
+    let response = respond::json(chat::body(head, &replies, reasoning));
+    Ok(response.map(|body| Body::new(Held::new(body, permit))))
 }
 
 fn too_long(error: TooLong) -> ApiError {

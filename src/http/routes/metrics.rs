@@ -9,13 +9,15 @@ use http::header::CONTENT_TYPE;
 use crate::coze::Deployment;
 use crate::coze::circuit::Phase;
 use crate::http::Context;
-use crate::telemetry::metrics::{self, Circuit, Upstream};
+use crate::telemetry::metrics::{self, Circuit, Now, Upstream};
 
 /// Everything that was counted, for Prometheus.
 pub(super) async fn scrape(Extension(context): Extension<Context>) -> Response {
     let upstreams: Vec<Upstream<'_>> =
         context.snapshot.deployments.iter().map(|deployment| upstream(deployment)).collect();
-    let mut response = Response::new(Body::from(context.app.metrics().encode(&upstreams)));
+    let limits = context.app.limits();
+    let now = Now { upstreams: &upstreams, slots: limits.running(), uncharged: limits.unknown_usage() };
+    let mut response = Response::new(Body::from(context.app.metrics().encode(now)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
     response
 }

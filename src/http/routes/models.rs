@@ -7,14 +7,13 @@ use http::HeaderMap;
 
 use super::Answer;
 use crate::http::Context;
-use crate::http::respond::{json, not_found, refused};
+use crate::http::respond::{json, not_found};
 use crate::openai::ApiError;
 use crate::openai::models::{Entry, list as list_body};
 
 /// The models that the caller may use, by every name that can be listed.
 pub(super) async fn list(Extension(context): Extension<Context>, headers: HeaderMap) -> Answer {
-    let caller = context.snapshot.keys.authenticate(&headers).map_err(refused)?;
-    context.journal.note(|facts| facts.key = Some(caller.name()));
+    let caller = context.authenticate(&headers)?;
     let entries: Vec<Entry> = context
         .snapshot
         .catalog
@@ -31,8 +30,7 @@ pub(super) async fn one(
     id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Answer {
-    let caller = context.snapshot.keys.authenticate(&headers).map_err(refused)?;
-    context.journal.note(|facts| facts.key = Some(caller.name()));
+    let caller = context.authenticate(&headers)?;
     // An id whose escapes make no text is no model's.
     let Path(id) = id.map_err(|_| unknown(context.journal.path()))?;
     let model = context.snapshot.resolve(&caller, &id).map_err(|_| unknown(&id))?;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::shared::schema;
 
 /// Reads a stream piece by piece.
+#[derive(Debug)]
 pub(crate) struct Stream {
     response: Response,
     buffer: String,
