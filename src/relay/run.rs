@@ -58,7 +58,7 @@ enum Phase {
     /// Events come.
     Streaming(ByteStream),
     /// The answer is whole; only what it cost is still asked for.
-    Counting(Boxed<Option<Usage>>),
+    Counting(Boxed<Option<Usage>>, Finish),
     /// Nothing more comes.
     Over,
 }
@@ -77,7 +77,7 @@ impl std::fmt::Debug for Run {
         let phase = match self.phase {
             Phase::Opening(_) => "opening",
             Phase::Streaming(_) => "streaming",
-            Phase::Counting(_) => "counting",
+            Phase::Counting(..) => "counting",
             Phase::Over => "over",
         };
         f.debug_struct("Run").field("phase", &phase).field("account", &self.account).finish_non_exhaustive()
@@ -141,12 +141,13 @@ impl Run {
                 }
                 Poll::Pending => ready!(self.poll_silence(cx)),
             },
-            Phase::Counting(counting) => {
+            Phase::Counting(counting, finish) => {
+                let finish = *finish;
                 if let Some(usage) = ready!(counting.as_mut().poll(cx)) {
                     self.account.usage = Some(usage);
                     sink(Event::Usage(usage));
                 }
-                self.finish(Finish::Completed, sink);
+                self.finish(finish, sink);
                 Ok(())
             }
         };
@@ -169,7 +170,7 @@ impl Run {
         });
         if self.shaping.stopped() {
             self.abandon();
-            self.finish(Finish::StopWord, sink);
+            self.answered(Finish::StopWord, sink);
             return Ok(());
         }
         result?;
@@ -178,7 +179,7 @@ impl Run {
         })?;
         if self.reader.is_over() {
             self.drain(cx);
-            self.answered(sink);
+            self.answered(Finish::Completed, sink);
         } else if self.reader.has_ended() {
             self.silence.tighten(END_GRACE);
         }
@@ -196,29 +197,27 @@ impl Run {
         });
         result?;
         self.reader.end(&mut |event| self.account.pass(event, &mut self.shaping, sink))?;
-        if self.shaping.stopped() {
-            self.finish(Finish::StopWord, sink);
-        } else {
-            self.answered(sink);
-        }
+        let finish = if self.shaping.stopped() { Finish::StopWord } else { Finish::Completed };
+        self.answered(finish, sink);
         Ok(())
     }
 
     /// The answer is whole: ends the run, or asks what it cost first.
-    fn answered(&mut self, sink: &mut dyn FnMut(Event<'_>)) {
+    fn answered(&mut self, finish: Finish, sink: &mut dyn FnMut(Event<'_>)) {
         match &self.account.ids {
             Some((conversation, chat)) if self.wants_usage && self.account.usage.is_none() => {
                 let call = retrieve::retrieve(conversation, chat);
                 let target = self.target.clone();
                 let token = self.token();
-                self.phase = Phase::Counting(Box::pin(async move {
+                let asking = Box::pin(async move {
                     let token = token?;
                     let asked = target.deployment.client.fetch(&call, &token);
                     let body = tokio::time::timeout(USAGE_TIMEOUT, asked).await.ok()?.ok()?;
                     retrieve::usage(&body)
-                }));
+                });
+                self.phase = Phase::Counting(asking, finish);
             }
-            _ => self.finish(Finish::Completed, sink),
+            _ => self.finish(finish, sink),
         }
     }
 

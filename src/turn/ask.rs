@@ -11,6 +11,9 @@ pub struct Ask {
     pub system: Option<String>,
     /// The messages in order, none of them empty, the last one the user's.
     pub messages: Vec<Message>,
+    /// Which of them is the last that the user wrote: tool results may follow
+    /// it. `None` if there is none.
+    pub question: Option<usize>,
     /// Who asks, in the client's own words.
     pub user: Option<String>,
     /// Where the answer is cut.

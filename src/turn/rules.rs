@@ -29,6 +29,9 @@ pub struct Prompt {
     pub pinned: usize,
     /// Every message in order; the last one is the user's.
     pub messages: Vec<Message>,
+    /// Which of them is the last that the user wrote, which is never trimmed
+    /// either.
+    pub question: Option<usize>,
     /// The bot variable to fill, with its text.
     pub variable: Option<(String, String)>,
 }
@@ -57,6 +60,7 @@ impl SystemRule {
                 prompt.variable = Some((name.clone(), text.clone()));
             }
         }
+        prompt.question = ask.question.map(|index| index + prompt.messages.len());
         prompt.messages.extend_from_slice(&ask.messages);
         Ok(prompt)
     }

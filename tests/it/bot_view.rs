@@ -187,3 +187,31 @@ async fn coze_is_always_asked_to_stream() {
     assert_eq!(sent.body["stream"], true);
     assert_eq!(sent.headers["authorization"], "Bearer pat_demo");
 }
+
+#[tokio::test]
+async fn what_tools_said_does_not_push_the_question_out() {
+    let coze = Coze::start().await;
+    let gateway = Gateway::start(&coze).await;
+    let mut messages = vec![json!({"role": "user", "content": "the question"})];
+    for id in ["a", "b", "c"] {
+        let call = json!({"id": id, "type": "function", "function": {"name": "look", "arguments": "{}"}});
+        messages.push(json!({"role": "assistant", "content": null, "tool_calls": [call]}));
+        messages.push(json!({"role": "tool", "tool_call_id": id, "content": id.repeat(25_000)}));
+    }
+    let body = json!({"model": "echo", "messages": messages}).to_string();
+    let response = gateway.post(body).send().await.unwrap();
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["x-cozeway-trimmed"]),
+        (200, &"2".parse().unwrap())
+    );
+    let sent = coze.simulator.requests().pop().unwrap().body;
+    let sent: Vec<&str> = sent["additional_messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| m["content"].as_str().unwrap())
+        .collect();
+    assert_eq!(sent.len(), 5, "the question and two calls with their results");
+    assert_eq!(sent[0], "the question");
+    assert!(sent[4].starts_with("[look returned] ccc"));
+}

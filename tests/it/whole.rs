@@ -155,5 +155,9 @@ async fn a_stop_string_cuts_and_frees_the_upstream() {
             assert_eq!(answer["choices"][0]["finish_reason"], "stop");
         }
         coze.idle().await;
+        // Whoever wants to know what it cost is told if Coze knows by now.
+        let asked =
+            coze.simulator.requests().iter().filter(|r| r.path.starts_with("/v3/chat/retrieve")).count();
+        assert_eq!(asked, 1, "for the whole answer, not for the stream");
     }
 }

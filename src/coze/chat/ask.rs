@@ -100,7 +100,8 @@ fn object_string(message: &Message) -> String {
 }
 
 /// Leaves out the oldest messages of a prompt until Coze can store the rest;
-/// gives how many that were. Pinned messages and the last one always stay.
+/// gives how many that were. Pinned messages, the user's last one and the last
+/// of all always stay.
 ///
 /// # Errors
 /// If what has to stay is too long by itself; the prompt is unchanged then.
@@ -112,19 +113,31 @@ pub fn fit(prompt: &mut Prompt, kind: Kind) -> Result<usize, TooLong> {
     let sizes: Vec<usize> = prompt.messages.iter().map(size).collect();
     let variable = prompt.variable.as_ref().map_or(0, |(name, text)| escaped_len(name) + escaped_len(text));
     let mut needed = sizes.iter().sum::<usize>() + variable;
+    let optional = prompt.pinned..sizes.len().saturating_sub(1);
+    // Where the messages that stay begin, the question aside.
+    let mut start = prompt.pinned;
     let mut left_out = 0;
-    let optional = sizes.len().saturating_sub(prompt.pinned + 1);
-    for size in sizes.iter().skip(prompt.pinned).take(optional) {
+    for (index, size) in sizes.iter().enumerate().take(optional.end).skip(optional.start) {
         if needed <= limit {
             break;
         }
-        needed -= size;
-        left_out += 1;
+        start = index + 1;
+        if prompt.question != Some(index) {
+            needed -= size;
+            left_out += 1;
+        }
     }
     if needed > limit {
         return Err(TooLong { needed, limit });
     }
-    prompt.messages.drain(prompt.pinned..prompt.pinned + left_out);
+    let (pinned, question) = (prompt.pinned, prompt.question);
+    let mut index = 0;
+    prompt.messages.retain(|_| {
+        let stays = !(pinned..start).contains(&index) || question == Some(index);
+        index += 1;
+        stays
+    });
+    prompt.question = question.map(|index| if index < start { pinned } else { index - left_out });
     Ok(left_out)
 }
 
@@ -233,6 +246,23 @@ mod tests {
         assert_eq!(fit(&mut prompt, Kind::Studio), Ok(1));
         let kept: Vec<usize> = prompt.messages.iter().map(|m| m.text.len()).collect();
         assert_eq!(kept, [6, 20_200, 20_200, 4]);
+    }
+
+    #[test]
+    fn the_users_question_is_not_left_out_for_what_tools_said() {
+        let long = "x".repeat(25_200);
+        let mut prompt = texts(&["system", "old", "question", &long, &long, "last"]);
+        (prompt.pinned, prompt.question) = (1, Some(2));
+        assert_eq!(fit(&mut prompt, Kind::Studio), Ok(0));
+        prompt.messages.insert(4, Message::text(Role::User, long.as_str()));
+        assert_eq!(fit(&mut prompt, Kind::Studio), Ok(2));
+        let kept: Vec<usize> = prompt.messages.iter().map(|m| m.text.len()).collect();
+        assert_eq!(kept, [6, 8, 25_200, 25_200, 4]);
+        assert_eq!(prompt.question, Some(1));
+
+        let mut prompt = texts(&["old", "question", &"x".repeat(70_000)]);
+        prompt.question = Some(1);
+        assert!(fit(&mut prompt, Kind::Studio).is_err());
     }
 
     #[test]

@@ -32,7 +32,10 @@ pub(super) async fn one(
 ) -> Answer {
     let caller = context.authenticate(&headers)?;
     // An id whose escapes make no text is no model's.
-    let Path(id) = id.map_err(|_| unknown(context.journal.path()))?;
+    let Path(id) = id.map_err(|_| {
+        let path = context.journal.path();
+        unknown(path.split_once("models/").map_or(path, |(_, id)| id))
+    })?;
     let model = context.snapshot.resolve(&caller, &id).map_err(|_| unknown(&id))?;
     Ok(json(Entry::new(&id, context.app.created, model.description.as_deref()).body()))
 }

@@ -13,6 +13,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 use super::{Coze, KEY, SCRIPTED, eventually};
+use crate::shared::schema;
 
 /// A running gateway; ended with the test.
 pub(crate) struct Gateway {
@@ -116,6 +117,7 @@ impl Gateway {
             let status = response.status();
             let body: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
             assert_eq!(status, 200, "{body}");
+            schema::assert_valid(&schema::validator("chat_completion"), &body, "an answer");
             body
         }
     }

@@ -78,7 +78,7 @@ impl Body<'_> {
         let ignored = self.ignored();
         let model = self.model.filter(|Text(model)| !model.is_empty());
         let Text(model) = model.ok_or_else(|| Fault::missing("model"))?;
-        let (system, messages) = self.messages.ok_or_else(|| Fault::missing("messages"))?.finish()?;
+        let transcript = self.messages.ok_or_else(|| Fault::missing("messages"))?.finish()?;
         let stop = self.stop.unwrap_or_default().into_words()?;
         let choices = choices(self.n)?;
         let user = [self.user, self.safety_identifier].into_iter().flatten().find(|Text(id)| !id.is_empty());
@@ -90,7 +90,7 @@ impl Body<'_> {
             include_usage: stream && include_usage.unwrap_or(false),
             choices,
             ignored,
-            ask: Ask { system, messages, user: user.map(|Text(user)| user.into_owned()), stop },
+            ask: Ask { user: user.map(|Text(user)| user.into_owned()), stop, ..transcript },
         })
     }
 

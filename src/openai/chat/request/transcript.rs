@@ -16,13 +16,15 @@ use super::calls::{Call, Calls, Function};
 use super::content::Content;
 use super::fault::{Fault, quoted};
 use super::json::{Given, Map, Object, Text};
-use crate::turn::{Image, Message, Role};
+use crate::turn::{Ask, Image, Message, Role};
 
 /// What was said so far.
 #[derive(Debug, Default)]
 pub(super) struct Transcript<'a> {
     system: Option<String>,
     messages: Vec<Message>,
+    /// Which message is the last that the user wrote.
+    question: Option<usize>,
     /// The functions that the assistant called, by the ids of the calls.
     called: HashMap<Cow<'a, str>, Cow<'a, str>>,
     /// How many messages were read, empty ones too.
@@ -46,8 +48,8 @@ enum Last {
 }
 
 impl<'a> Transcript<'a> {
-    /// The leading system text and the messages after it.
-    pub(super) fn finish(self) -> Result<(Option<String>, Vec<Message>), Fault> {
+    /// What a bot is asked by it.
+    pub(super) fn finish(self) -> Result<Ask, Fault> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
@@ -63,7 +65,12 @@ impl<'a> Transcript<'a> {
                             those can be answered";
                 Err(Fault::invalid("role", says).within(&last))
             }
-            Last::Question => Ok((self.system, self.messages)),
+            Last::Question => Ok(Ask {
+                system: self.system,
+                messages: self.messages,
+                question: self.question,
+                ..Ask::default()
+            }),
         }
     }
 
@@ -78,6 +85,9 @@ impl<'a> Transcript<'a> {
             "user" => {
                 let (text, images) = required(message.content)?.into_parts().map_err(in_content)?;
                 self.ask(text.into_owned(), images);
+                if self.last == Last::Question {
+                    self.question = self.messages.len().checked_sub(1);
+                }
             }
             "assistant" => {
                 let text = message.content.unwrap_or_default().into_text(&role).map_err(in_content)?;
