@@ -227,7 +227,7 @@ impl Journal {
                     request_id = self.request_id,
                     method = %self.method,
                     path = self.path,
-                    client = self.client.map(tracing::field::display),
+                    client.address = self.client.map(tracing::field::display),
                     status,
                     outcome,
                     duration_ms = duration,
