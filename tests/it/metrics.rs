@@ -278,7 +278,7 @@ async fn the_board_shows_what_there_is() {
         let name = sums.map_or((*name).to_owned(), |name| format!("{name}_bucket"));
         assert!(shown.contains(&name), "{name} is on no panel");
     }
-    let manual = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    let manual = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
     let manual = std::fs::read_to_string(manual).unwrap();
     for (name, labels) in &served {
         let sums = name.strip_suffix("_sum").or_else(|| name.strip_suffix("_count"));
