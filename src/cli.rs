@@ -7,6 +7,7 @@
 mod chat;
 mod check;
 mod demo;
+mod health;
 mod key;
 mod reload;
 mod serve;
@@ -40,6 +41,8 @@ enum Command {
     Key(key::Args),
     /// Talk to a running gateway from the terminal
     Chat(chat::Args),
+    /// Ask a running gateway whether it is ready: exit code 0 or 1
+    Health(health::Args),
 }
 
 /// Why a command did not do what it was asked.
@@ -63,6 +66,7 @@ impl Cli {
             Command::Check(args) => check::run(args),
             Command::Key(args) => key::run(args),
             Command::Chat(args) => chat::run(args),
+            Command::Health(args) => health::run(args),
         }
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod card;
 pub mod chat;
+pub mod circuit;
 pub mod client;
 pub mod error;
 pub mod retrieve;

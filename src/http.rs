@@ -34,6 +34,7 @@ use crate::access::{Guard, Limits, Mode};
 use crate::config::Snapshot;
 use crate::openai::ApiError;
 use crate::relay::Relay;
+use crate::telemetry::metrics::Metrics;
 use journal::Journal;
 use lifecycle::Lifecycle;
 pub use lifecycle::Phase;
@@ -45,6 +46,7 @@ pub struct App {
     snapshot: ArcSwap<Snapshot>,
     relay: Relay,
     lifecycle: Lifecycle,
+    metrics: Arc<Metrics>,
     /// What callers have used: outlives every snapshot.
     limits: Arc<Limits>,
     /// Who sends wrong keys.
@@ -61,10 +63,17 @@ impl App {
             snapshot: ArcSwap::from_pointee(snapshot),
             relay,
             lifecycle: Lifecycle::new(),
+            metrics: Arc::new(Metrics::new()),
             limits: Arc::new(Limits::new(Instant::now().into_std())),
             guard: Guard::default(),
             created: respond::unix_seconds(),
         }
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// What callers have used.
@@ -121,7 +130,7 @@ impl Service {
         let version = request.version();
         peer::resolve(&mut request, &snapshot.server.trusted_proxies);
         let request_id = request_id::of(request.headers());
-        let journal = Journal::open(&request, &request_id);
+        let journal = Journal::open(&request, &request_id, &self.app, &snapshot);
         let open = snapshot.keys.mode() == Mode::Open;
         let cors = cors::Rules::new(&snapshot.server, open);
         let grant = cors.judge(request.headers(), request.uri());
@@ -137,7 +146,7 @@ impl Service {
                 drop(request);
                 response
             }
-            Ok(_) if self.app.phase() >= Phase::Closing && !is_vital(request.uri().path()) => {
+            Ok(_) if self.app.phase() >= Phase::Closing && !is_vital(journal.route()) => {
                 drop(request);
                 ApiError::overloaded("The gateway is stopping; send the request again.").into_response()
             }
@@ -166,7 +175,10 @@ impl Service {
             unread.discard().await;
         }
         let headers = response.headers_mut();
-        if let Ok(grant) = grant {
+        // Without a key, any page that somebody opens could read along.
+        if let Ok(grant) = grant
+            && journal.route() != "/metrics"
+        {
             grant.apply(headers);
         }
         if let Ok(value) = HeaderValue::from_str(&request_id) {
@@ -180,7 +192,7 @@ impl Service {
     }
 }
 
-/// What answers for as long as anything does.
-fn is_vital(path: &str) -> bool {
-    matches!(path, "/healthz" | "/readyz" | "/metrics")
+/// The routes that answer for as long as anything does.
+fn is_vital(route: &str) -> bool {
+    matches!(route, "/healthz" | "/readyz" | "/metrics")
 }

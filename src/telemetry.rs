@@ -1,4 +1,6 @@
-//! The log: where it goes and in what form.
+//! The log: where it goes and in what form. And the metrics.
+
+pub mod metrics;
 
 use std::io::IsTerminal as _;
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -163,4 +164,66 @@ fn wrong_usage_exits_2() {
         assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{arguments:?}");
     }
     assert_eq!(cozeway(&directory, &["--help"], &[]).status.code(), Some(0));
+}
+
+/// A gateway that answers once: what it was asked, and what `health` makes of
+/// its answer.
+#[track_caller]
+fn health(answer: &'static str, suffix: &str) -> (String, Output) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}{suffix}", listener.local_addr().unwrap());
+    let asked = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = [0; 1024];
+        let length = stream.read(&mut request).unwrap();
+        stream.write_all(answer.as_bytes()).unwrap();
+        text(request.get(..length).unwrap()).lines().next().unwrap().to_owned()
+    });
+    // Whoever runs it may have a proxy; this machine is never behind one.
+    let env = [("COZEWAY_URL", url.as_str()), ("http_proxy", "http://192.0.2.1:1")];
+    let output = cozeway(&directory("health"), &["health"], &env);
+    (asked.join().unwrap(), output)
+}
+
+#[test]
+fn health_says_whether_a_gateway_is_ready() {
+    for (body, state) in [
+        (r#"{"state":"ready"}"#, "ready"),
+        (r#"{"state":"degraded"}"#, "degraded"),
+        (r#"{"status":"ok"}"#, "ready"),
+        ("ok", "ready"),
+    ] {
+        let answer =
+            format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let (asked, output) = health(answer.leak(), "/v1/");
+        assert_eq!(asked, "GET /readyz HTTP/1.1");
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert!(text(&output.stdout).ends_with(&format!(": {state}\n")), "{}", text(&output.stdout));
+    }
+}
+
+#[test]
+fn health_fails_while_a_gateway_is_not_ready() {
+    let answer = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 20\r\n\r\n{\"state\":\"draining\"}";
+    let (_, output) = health(answer, "");
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), ""));
+    let error = text(&output.stderr);
+    assert!(error.starts_with("cozeway: http://127.0.0.1:") && error.contains("status 503"), "{error}");
+    assert!(error.contains("draining"), "{error}");
+
+    // A redirect is nobody's readiness.
+    let (_, output) = health("HTTP/1.1 302 Found\r\nlocation: /login\r\ncontent-length: 0\r\n\r\n", "");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn health_fails_where_nobody_listens() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let output = cozeway(&directory("nobody"), &["health", "--url", &format!("http://{free}")], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("is not ready: it cannot be reached"), "{}", text(&output.stderr));
+    for url in ["8787", "localhost:8787"] {
+        let output = cozeway(&directory("nowhere"), &["health", "--url", url], &[]);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    }
 }

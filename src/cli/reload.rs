@@ -8,6 +8,7 @@ use tokio::signal::unix::Signal;
 use super::watch::Watch;
 use crate::config::{Files, Loaded, Snapshot, Source};
 use crate::http::App;
+use crate::telemetry::metrics::Reload;
 
 /// Where the config of a running gateway is from.
 #[derive(Debug)]
@@ -38,8 +39,12 @@ pub(super) async fn follow(app: Arc<App>, origin: Origin, mut hangup: Signal) ->
         };
         watch = Watch::new(files);
         match result {
-            Ok(snapshot) => take(&app, snapshot, why),
+            Ok(snapshot) => {
+                take(&app, snapshot, why);
+                app.metrics().reloaded(Reload::Applied);
+            }
             Err(faults) => {
+                app.metrics().reloaded(Reload::Refused);
                 for fault in faults.lines() {
                     tracing::error!(fault, "{why}: the new config is refused, the old one stays: {fault}");
                 }

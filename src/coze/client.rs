@@ -2,7 +2,11 @@
 //!
 //! In comes a [`Call`] and a token, out comes a stream of bytes or a small
 //! JSON body. What Coze answers with is judged by content type first, then by
-//! code, then by status (protocol 1.4).
+//! code, then by status (protocol 1.4). A deployment that cannot be reached is
+//! left alone for a while.
+
+mod answer;
+mod line;
 
 mod reuse;
 
@@ -16,11 +20,13 @@ use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Body as _;
-use serde_json::Value;
 
-use super::{Call, error};
+use super::Call;
 use crate::secret::Secret;
 use crate::turn::{Failure, Kind};
+use answer::{judge, unexpected};
+pub use line::Figures;
+use line::{Line, Reading, Watched};
 
 /// How long a connection attempt may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,6 +44,8 @@ const JSON_TIMEOUT: Duration = Duration::from_secs(10);
 /// What it takes to reach a deployment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
+    /// The deployment's name in the config, for the log.
+    pub name: String,
     /// Scheme, host and port, perhaps a path; without a slash at the end.
     pub base_url: String,
     /// More certificate authorities to trust, as PEM.
@@ -58,6 +66,7 @@ pub struct SettingsError(String);
 pub struct Client {
     http: reqwest::Client,
     settings: Arc<Settings>,
+    line: Arc<Line>,
 }
 
 // By hand: a proxy's URL and the headers may hold secrets.
@@ -79,7 +88,11 @@ pub struct Opened {
 /// The bytes of an answer as they arrive. Dropped before its end, it closes
 /// the connection.
 #[derive(Debug)]
-pub struct ByteStream(reqwest::Body);
+pub struct ByteStream {
+    body: reqwest::Body,
+    /// Counts the stream among the open ones.
+    _reading: Reading,
+}
 
 impl Client {
     /// Prepares calls; connects to nothing yet.
@@ -87,7 +100,9 @@ impl Client {
     /// # Errors
     /// If a certificate or the proxy's URL cannot be read.
     pub fn new(settings: Settings) -> Result<Self, SettingsError> {
+        let line = Arc::new(Line::new(settings.name.clone()));
         let mut builder = reqwest::Client::builder()
+            .connector_layer(Watched(Arc::clone(&line)))
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(POOL_IDLE)
             .connector_layer(reuse::NoteConnections)
@@ -113,7 +128,7 @@ impl Client {
             None => builder.no_proxy(),
         };
         let http = builder.build().map_err(|error| SettingsError(error.to_string()))?;
-        Ok(Self { http, settings: Arc::new(settings) })
+        Ok(Self { http, settings: Arc::new(settings), line })
     }
 
     /// Where it calls: scheme, host and port, perhaps a path.
@@ -128,6 +143,12 @@ impl Client {
         &self.settings
     }
 
+    /// How the way to the deployment is, and what went over it.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        self.line.figures()
+    }
+
     /// Makes a call that is answered by an event stream.
     ///
     /// # Errors
@@ -137,7 +158,8 @@ impl Client {
         let log_id = log_id(response.headers());
         let is_stream = content_type(response.headers()).starts_with("text/event-stream");
         if response.status() == StatusCode::OK && is_stream {
-            return Ok(Opened { log_id, bytes: ByteStream(response.into()) });
+            let bytes = ByteStream { body: response.into(), _reading: self.line.reading() };
+            return Ok(Opened { log_id, bytes });
         }
         let status = response.status();
         let retry_after = retry_after(response.headers());
@@ -160,7 +182,7 @@ impl Client {
         let kind = content_type(response.headers());
         let body = read_small(response).await?;
         match judge(status, &kind, retry_after, &body) {
-            Some(failure) => Err(failure),
+            Some(failure) => Err(failure.without(token.expose())),
             None if status.is_success() => Ok(body),
             None => Err(unexpected(status, &kind)),
         }
@@ -179,6 +201,7 @@ impl Client {
         if let Some(body) = &call.body {
             request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
         }
+        let pass = self.line.admit()?;
         let again = request.try_clone();
         let (sent, closed_door) = reuse::watched(request.send()).await;
         let sent = match (sent, again) {
@@ -191,7 +214,18 @@ impl Client {
             }
             (sent, _) => sent,
         };
-        sent.map_err(|error| sending_failed(&error))
+        match sent {
+            Ok(response) => {
+                pass.reached();
+                Ok(response)
+            }
+            Err(error) => {
+                if error.is_connect() {
+                    pass.missed();
+                }
+                Err(sending_failed(&error))
+            }
+        }
     }
 }
 
@@ -202,7 +236,7 @@ impl ByteStream {
     /// If the connection broke off.
     pub fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
         loop {
-            return match ready!(Pin::new(&mut self.0).poll_frame(cx)) {
+            return match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(bytes) => Poll::Ready(Some(Ok(bytes))),
                     // Trailers: Coze sends none, and none would matter.
@@ -233,7 +267,7 @@ fn broke_off(error: &reqwest::Error) -> Failure {
 
 fn sending_failed(error: &reqwest::Error) -> Failure {
     if error.is_connect() || error.is_builder() {
-        return Failure::new(Kind::Unreachable, "Coze cannot be reached.").with_detail(chain(error));
+        return Failure::new(Kind::Unreachable(None), "Coze cannot be reached.").with_detail(chain(error));
     }
     let mut failure = Failure::new(Kind::Broken, "The connection to Coze broke off before it answered.")
         .with_detail(chain(error));
@@ -285,140 +319,4 @@ async fn read_small(mut response: reqwest::Response) -> Result<Bytes, Failure> {
     tokio::time::timeout(JSON_TIMEOUT, read)
         .await
         .unwrap_or_else(|_| Err(Failure::new(Kind::Timeout, "Coze did not complete its answer in time.")))
-}
-
-/// The error in an answer that is not a stream; `None` if it holds none.
-fn judge(status: StatusCode, kind: &str, retry_after: Option<Duration>, body: &[u8]) -> Option<Failure> {
-    let envelope: Value = if kind.starts_with("application/json") || kind.is_empty() {
-        serde_json::from_slice(body).unwrap_or_default()
-    } else {
-        Value::Null
-    };
-    // Each field for itself: one that is not as it should be takes nothing
-    // from the others. The cloud has two spellings.
-    let text = |pointer| envelope.pointer(pointer).and_then(Value::as_str);
-    let number = |pointer| {
-        let value = envelope.pointer(pointer)?;
-        value.as_i64().or_else(|| value.as_str()?.parse().ok()).filter(|code| *code != 0)
-    };
-    let message = text("/msg").or_else(|| text("/error_message")).unwrap_or_default();
-    let code = number("/code").or_else(|| number("/error_code")).unwrap_or(0);
-    // An unknown path is answered by the web session's check, not by the
-    // token's (`unrouted_path.server.json`).
-    if message.contains("missing session_key") {
-        return Some(Failure {
-            coze_code: Some(code),
-            ..Failure::new(
-                Kind::Unsupported,
-                "This Coze deployment does not offer the API that the gateway needs; it may be too old.",
-            )
-        });
-    }
-    let mut failure = if status == StatusCode::TOO_MANY_REQUESTS {
-        let mut failure = error::failure(429, message);
-        failure.coze_code = (code != 0).then_some(code);
-        failure
-    } else if code != 0 {
-        let mut failure = error::failure(code, message);
-        // 401 and 403 of a gateway in front of Coze, or of the cloud with a
-        // code that no list names.
-        if matches!(status.as_u16(), 401 | 403) && failure.kind == Kind::Broken {
-            failure.kind = Kind::Auth;
-        } else if status == StatusCode::BAD_REQUEST && failure.kind == Kind::Broken {
-            failure.kind = Kind::Rejected;
-        }
-        failure
-    } else {
-        return match status.as_u16() {
-            401 | 403 => Some(error::failure(4100, message)),
-            504 => Some(Failure {
-                may_be_running: true,
-                ..Failure::new(Kind::Timeout, "A proxy in front of Coze gave up waiting for it.")
-            }),
-            _ => None,
-        };
-    };
-    if let Kind::RateLimited(wait) = &mut failure.kind {
-        *wait = retry_after;
-    }
-    failure.log_id = text("/detail/logid").map(str::to_owned);
-    Some(failure)
-}
-
-fn unexpected(status: StatusCode, kind: &str) -> Failure {
-    let kind = if kind.is_empty() { "no content type" } else { kind };
-    Failure::new(
-        Kind::Broken,
-        format!("Coze answered with status {} where an answer was expected.", status.as_u16()),
-    )
-    .with_detail(format!("status {status}, {kind}: is base_url the address of a Coze API?"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn kind_of(status: u16, body: &str) -> Kind {
-        let status = StatusCode::from_u16(status).unwrap();
-        judge(status, "application/json; charset=utf-8", None, body.as_bytes()).expect("a failure").kind
-    }
-
-    #[test]
-    fn a_bad_token_comes_with_status_200() {
-        let body = r#"{"code":700012006,"msg":"authentication failed: CheckPermission failed"}"#;
-        assert_eq!(kind_of(200, body), Kind::Auth);
-    }
-
-    #[test]
-    fn an_unknown_path_is_not_a_bad_token() {
-        for body in [
-            r#"{"code":401,"msg":"missing session_key in cookie"}"#,
-            r#"{"code":700012006,"msg":"authentication failed: missing session_key in cookie"}"#,
-        ] {
-            assert_eq!(kind_of(401, body), Kind::Unsupported);
-        }
-    }
-
-    #[test]
-    fn a_binding_error_is_a_rejected_request() {
-        assert_eq!(
-            kind_of(400, r#"{"code":400,"msg":"'user_id' field is a 'required' parameter"}"#),
-            Kind::Rejected
-        );
-        assert_eq!(kind_of(400, r#"{"code":31337,"msg":"new"}"#), Kind::Rejected);
-    }
-
-    #[test]
-    fn status_429_is_a_rate_limit_whatever_the_code() {
-        let wait = Some(Duration::from_secs(7));
-        let failure = judge(StatusCode::TOO_MANY_REQUESTS, "text/plain", wait, b"slow down").unwrap();
-        assert_eq!(failure.kind, Kind::RateLimited(wait));
-    }
-
-    #[test]
-    fn the_clouds_log_id_is_kept() {
-        let body = br#"{"code":5000,"detail":{"logid":"2025"},"msg":"server issues"}"#;
-        let failure = judge(StatusCode::OK, "application/json", None, body).unwrap();
-        assert_eq!((failure.kind, failure.log_id.as_deref()), (Kind::Broken, Some("2025")));
-    }
-
-    #[test]
-    fn one_strange_field_takes_nothing_from_the_others() {
-        for body in [
-            r#"{"code":4015,"msg":"x","detail":"y"}"#,
-            r#"{"code":"4015","msg":"x"}"#,
-            r#"{"code":4015,"msg":{"en":"x"}}"#,
-            r#"{"code":4015,"error_code":null}"#,
-            r#"{"code":0,"error_code":4015,"error_message":"x"}"#,
-        ] {
-            assert_eq!(kind_of(200, body), Kind::ModelUnavailable, "{body}");
-        }
-    }
-
-    #[test]
-    fn success_and_strangers_hold_no_error() {
-        assert!(judge(StatusCode::OK, "application/json", None, br#"{"code":0,"msg":""}"#).is_none());
-        assert!(judge(StatusCode::OK, "text/html", None, b"<html>").is_none());
-    }
 }

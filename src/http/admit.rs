@@ -15,6 +15,7 @@ use super::Context;
 use super::journal::Journal;
 use crate::access::{Caller, Gauge, Limits, Measure, Over, Permit, Quotas, Scope, Subject};
 use crate::openai::ApiError;
+use crate::telemetry::metrics;
 
 /// The limits that one request meets.
 #[derive(Debug)]
@@ -45,7 +46,10 @@ impl Admission<'_> {
     pub(super) fn admit(&self, choices: usize) -> Result<Permit, ApiError> {
         let slots = u32::try_from(choices).unwrap_or(u32::MAX);
         self.limits.admit(self.subject.clone(), self.quotas, slots, now()).map_err(|over| {
-            self.journal.note(|facts| facts.detail = Some(over.to_string()));
+            self.journal.note(|facts| {
+                facts.detail = Some(over.to_string());
+                facts.over = Some(counted(&over));
+            });
             ApiError::rate_limited(self.words(&over, slots), over.wait)
         })
     }
@@ -93,6 +97,20 @@ impl Admission<'_> {
             ),
         }
     }
+}
+
+/// The limit as the metrics know it.
+fn counted(over: &Over) -> (metrics::Limit, metrics::Scope) {
+    let limit = match over.measure {
+        Measure::Requests => metrics::Limit::Requests,
+        Measure::Tokens => metrics::Limit::Tokens,
+        Measure::Concurrent => metrics::Limit::Concurrency,
+    };
+    let scope = match over.scope {
+        Scope::Own => metrics::Scope::Key,
+        Scope::Everyone => metrics::Scope::Everyone,
+    };
+    (limit, scope)
 }
 
 /// The limits have no clock of their own.

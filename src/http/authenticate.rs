@@ -5,6 +5,7 @@ use http::HeaderMap;
 use super::{Context, respond};
 use crate::access::{Caller, Refusal};
 use crate::openai::ApiError;
+use crate::telemetry::metrics::{Limit, Scope};
 
 impl Context {
     /// The caller of a request, noted in its log line.
@@ -18,6 +19,7 @@ impl Context {
             if refusal == Refusal::Wrong
                 && let Err(wait) = self.app.guard.failed(self.peer.0)
             {
+                self.journal.note(|facts| facts.over = Some((Limit::FailedKeys, Scope::Address)));
                 return ApiError::rate_limited(
                     "Too many requests with a wrong API key came from this address. A right key is let in at once.",
                     wait,

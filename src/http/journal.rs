@@ -1,5 +1,5 @@
 //! One log line per request, written when its last byte has gone or its
-//! client has left.
+//! client has left; at the same moment it is counted.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -13,16 +13,23 @@ use http::StatusCode;
 use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::Peer;
-use crate::turn::{Failure, Usage};
+use super::{App, Peer, routes};
+use crate::access::Mode;
+use crate::catalog::Model;
+use crate::config::Snapshot;
+use crate::telemetry::metrics::{self, Limit, Metrics, Refusal, Scope, Tokens};
+use crate::turn::{Failure, Kind, Usage};
 
 /// What is written about one request. The line goes out when the last holder
 /// lets go of it, so that no way to end a request goes unlogged.
 #[derive(Debug)]
 pub(super) struct Journal {
+    metrics: Arc<Metrics>,
+    snapshot: Arc<Snapshot>,
     request_id: String,
     method: http::Method,
     path: String,
+    route: &'static str,
     client: Option<IpAddr>,
     received: Instant,
     facts: Mutex<Facts>,
@@ -32,7 +39,7 @@ pub(super) struct Journal {
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) key: Option<String>,
-    pub(super) model: Option<String>,
+    pub(super) model: Option<Arc<Model>>,
     pub(super) stream: Option<bool>,
     pub(super) choices: Option<usize>,
     pub(super) conversation: Option<String>,
@@ -44,13 +51,27 @@ pub(super) struct Facts {
     pub(super) error: Option<String>,
     /// The cause, for the operator alone.
     pub(super) detail: Option<String>,
+    /// The limit that the request was over.
+    pub(super) over: Option<(Limit, Scope)>,
+    /// What kind of failure of the turn it was.
+    failure: Option<Kind>,
+    /// Whether it may have cost something all the same.
+    may_have_run: bool,
     first_content: Option<Instant>,
+    /// When the head of a streamed answer went out.
+    stream_began: Option<Instant>,
     status: Option<StatusCode>,
     complete: bool,
 }
 
 impl Journal {
-    pub(super) fn open(request: &Request, request_id: &str) -> Arc<Self> {
+    pub(super) fn open(
+        request: &Request,
+        request_id: &str,
+        app: &App,
+        snapshot: &Arc<Snapshot>,
+    ) -> Arc<Self> {
+        app.metrics.began();
         let retry_count = request
             .headers()
             .get("x-stainless-retry-count")
@@ -58,10 +79,13 @@ impl Journal {
             .filter(|count| *count != "0" && count.len() < 4)
             .map(str::to_owned);
         Arc::new(Self {
+            metrics: Arc::clone(&app.metrics),
+            snapshot: Arc::clone(snapshot),
             request_id: request_id.to_owned(),
             method: request.method().clone(),
             path: request.uri().path().chars().take(256).collect(),
-            client: request.extensions().get().map(|Peer(address)| *address),
+            route: routes::name(request.uri().path()),
+            client: request.extensions().get::<Peer>().map(|peer| peer.0),
             received: Instant::now(),
             facts: Mutex::new(Facts { retry_count, ..Facts::default() }),
         })
@@ -70,6 +94,11 @@ impl Journal {
     /// The path as the client wrote it, shortened.
     pub(super) fn path(&self) -> &str {
         &self.path
+    }
+
+    /// The route's name.
+    pub(super) fn route(&self) -> &'static str {
+        self.route
     }
 
     /// Adds to what is known.
@@ -86,6 +115,8 @@ impl Journal {
     pub(super) fn failed(&self, failure: &Failure, code: &str) {
         self.note(|facts| {
             facts.error = Some(code.to_owned());
+            facts.failure = Some(failure.kind);
+            facts.may_have_run = failure.may_be_running;
             facts.detail = Some(match &failure.detail {
                 Some(detail) => format!("{} ({detail})", failure.message),
                 None => failure.message.clone(),
@@ -99,6 +130,10 @@ impl Journal {
     pub(super) fn answered(&self, status: StatusCode, error: Option<String>) {
         self.note(|facts| {
             facts.status = Some(status);
+            if facts.stream == Some(true) && status == StatusCode::OK {
+                facts.stream_began = Some(Instant::now());
+                self.metrics.stream_began();
+            }
             if facts.error.is_none() {
                 facts.error = error;
             }
@@ -106,19 +141,85 @@ impl Journal {
     }
 }
 
-impl Drop for Journal {
-    fn drop(&mut self) {
-        let facts = self.facts.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let outcome = match (facts.complete, &facts.error) {
+impl Facts {
+    fn outcome(&self) -> &'static str {
+        match (self.complete, &self.error) {
             (false, _) => "client_left",
             (true, Some(_)) => "failed",
             (true, None) => "done",
-        };
+        }
+    }
+
+    fn tokens(&self) -> Tokens {
+        // An error without a failed turn came before any bot was asked.
+        let asked = self.model.is_some() && (self.error.is_none() || self.failure.is_some());
+        match self.usage {
+            Some(usage) => Tokens::Known(usage),
+            None if !asked => Tokens::None,
+            None if self.failure.is_none() || self.chat.is_some() || self.may_have_run => Tokens::Unknown,
+            None => Tokens::None,
+        }
+    }
+
+    fn refusal(&self) -> Option<Refusal> {
+        match (self.status?, self.error.as_deref()?) {
+            (StatusCode::UNAUTHORIZED, "missing_api_key") => Some(Refusal::Missing),
+            (StatusCode::UNAUTHORIZED, _) => Some(Refusal::Wrong),
+            _ => None,
+        }
+    }
+}
+
+impl Journal {
+    /// The model's name for a label: only the config's own words, since a
+    /// client can name any bot in mode passthrough.
+    fn model_label<'a>(&self, facts: &'a Facts) -> &'a str {
+        match &facts.model {
+            Some(model) if self.snapshot.catalog.find(&model.name).is_some() => &model.name,
+            Some(_) => metrics::UNKNOWN,
+            None if facts.error.as_deref() == Some("model_not_found") => metrics::UNKNOWN,
+            None => metrics::NONE,
+        }
+    }
+
+    /// The key's name for a label: in mode passthrough any token is one.
+    fn key_label<'a>(&self, facts: &'a Facts) -> &'a str {
+        match (self.snapshot.keys.mode(), facts.key.as_deref()) {
+            (Mode::Keys, Some(name)) => name,
+            (Mode::Passthrough, Some(_)) => "(passthrough)",
+            (Mode::Open, Some(_)) => "(anonymous)",
+            (_, None) => metrics::NONE,
+        }
+    }
+
+    fn count(&self, facts: &Facts, now: Instant) {
+        let deployment = facts.model.as_ref().map(|model| model.target.deployment.name.as_str());
+        let kind = facts.failure.filter(|kind| *kind != Kind::Draining).map(Kind::name);
+        self.metrics.ended(&metrics::Request {
+            route: self.route,
+            model: self.model_label(facts),
+            key: self.key_label(facts),
+            status: facts.status.map_or(0, |status| status.as_u16()),
+            outcome: facts.outcome(),
+            duration: now.duration_since(self.received),
+            first_content: facts.first_content.map(|first| first.duration_since(self.received)),
+            streamed: facts.stream_began.map(|began| now.duration_since(began)),
+            tokens: facts.tokens(),
+            upstream_error: deployment.zip(kind),
+            refusal: facts.refusal(),
+            over: facts.over,
+        });
+    }
+
+    fn log(&self, facts: &Facts, now: Instant) {
         let milliseconds =
-            |since: &Instant| u64::try_from(since.duration_since(self.received).as_millis()).ok();
-        let duration = milliseconds(&Instant::now());
-        let first_content = facts.first_content.as_ref().and_then(milliseconds);
+            |since: Instant, until: Instant| u64::try_from(until.duration_since(since).as_millis()).ok();
+        let outcome = facts.outcome();
+        let duration = milliseconds(self.received, now);
+        let first_content = facts.first_content.and_then(|first| milliseconds(self.received, first));
+        let stream_duration = facts.stream_began.and_then(|began| milliseconds(began, now));
         let status = facts.status.map_or(0, |status| status.as_u16());
+        let model = facts.model.as_deref();
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
@@ -131,10 +232,12 @@ impl Drop for Journal {
                     outcome,
                     duration_ms = duration,
                     first_content_ms = first_content,
+                    stream_ms = stream_duration,
                     key.name = facts.key,
-                    model.name = facts.model,
+                    model.name = model.map(|model| model.name.as_str()),
                     stream = facts.stream,
                     choices = facts.choices.filter(|&n| n > 1),
+                    coze.deployment = model.map(|model| model.target.deployment.name.as_str()),
                     coze.conversation_id = facts.conversation,
                     coze.chat_id = facts.chat,
                     coze.log_id = facts.log_id,
@@ -142,18 +245,29 @@ impl Drop for Journal {
                     usage.output = facts.usage.map(|usage| usage.output),
                     retry_count = facts.retry_count,
                     error.code = facts.error,
+                    error.kind = facts.failure.map(Kind::name),
                     error.detail = facts.detail,
                     "request {outcome}",
                 )
             };
         }
-        let broke_in_band = facts.complete && facts.error.is_some() && status < 400;
-        match (status, self.path.as_str()) {
-            (_, "/healthz" | "/readyz") => line!(debug),
-            (500.., _) => line!(warn),
+        let broke_in_band = outcome == "failed" && status < 400;
+        match (self.route, status) {
+            // They come all the time, from programs that look for themselves.
+            ("/healthz" | "/readyz" | "/metrics", _) => line!(debug),
+            (_, 500..) => line!(warn),
             _ if broke_in_band => line!(warn),
             _ => line!(info),
         }
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        let facts = std::mem::take(self.facts.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let now = Instant::now();
+        self.count(&facts, now);
+        self.log(&facts, now);
     }
 }
 

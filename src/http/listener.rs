@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Service;
 use super::lifecycle::Phase;
+use crate::telemetry::metrics::{Limit, Scope};
 use descriptors::Room;
 
 /// How long to wait after a failed accept: it fails again at once while the
@@ -214,6 +215,7 @@ impl Listener {
         if self.refusals.len() < MAX_REFUSALS {
             self.refusals.spawn(refusal::refuse(shared, stream, tls));
         }
+        app.metrics().limit_hit(Limit::Connections, Scope::Everyone);
         Taken::Refused
     }
 }

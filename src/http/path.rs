@@ -1,15 +1,31 @@
 //! Paths as people type them: with and without `/v1`, with doubled slashes.
 
+use std::borrow::Cow;
+
 use http::Uri;
 use http::uri::PathAndQuery;
 
 /// Rewrites a request's path to the one that the routes know: single
 /// slashes, no `/v1` ahead, no slash at the end.
 pub(super) fn normalize(uri: &mut Uri) {
-    let path = uri.path();
+    let Cow::Owned(mut target) = normal(uri.path()) else {
+        return;
+    };
+    if let Some(query) = uri.query() {
+        target.push('?');
+        target.push_str(query);
+    }
+    let mut parts = std::mem::take(uri).into_parts();
+    // Made of pieces of a valid path, it is one.
+    parts.path_and_query = PathAndQuery::try_from(target).ok().or(parts.path_and_query);
+    *uri = Uri::from_parts(parts).unwrap_or_default();
+}
+
+/// The path that the routes know.
+pub(super) fn normal(path: &str) -> Cow<'_, str> {
     let clean = !path.contains("//") && !path.starts_with("/v1") && (path == "/" || !path.ends_with('/'));
     if clean {
-        return;
+        return Cow::Borrowed(path);
     }
     let mut normal = String::with_capacity(path.len());
     for segment in path.split('/').filter(|segment| !segment.is_empty()) {
@@ -21,14 +37,7 @@ pub(super) fn normalize(uri: &mut Uri) {
     if target.is_empty() {
         target.push('/');
     }
-    if let Some(query) = uri.query() {
-        target.push('?');
-        target.push_str(query);
-    }
-    let mut parts = std::mem::take(uri).into_parts();
-    // Made of pieces of a valid path, it is one.
-    parts.path_and_query = PathAndQuery::try_from(target).ok().or(parts.path_and_query);
-    *uri = Uri::from_parts(parts).unwrap_or_default();
+    Cow::Owned(target)
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 mod chat;
 mod health;
+mod metrics;
 mod models;
+mod openapi;
 
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -10,7 +12,9 @@ use axum::{Extension, Router};
 use http::{Method, StatusCode};
 
 use crate::http::Context;
+use crate::http::path::normal;
 use crate::openai::ApiError;
+use crate::telemetry::metrics::UNKNOWN;
 
 /// The router over normalised paths.
 pub(super) fn router() -> Router {
@@ -21,8 +25,26 @@ pub(super) fn router() -> Router {
         .route("/", get(health::root))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
+        .route("/metrics", get(metrics::scrape))
+        .route("/openapi.json", get(openapi::document))
         .fallback(unknown_url)
         .method_not_allowed_fallback(wrong_method)
+}
+
+/// The route's name in metrics: the path of its description. Every path that
+/// is none has the same one.
+pub(super) fn name(path: &str) -> &'static str {
+    match &*normal(path) {
+        "/" => "/",
+        "/chat/completions" => "/v1/chat/completions",
+        "/models" => "/v1/models",
+        "/healthz" => "/healthz",
+        "/readyz" => "/readyz",
+        "/metrics" => "/metrics",
+        "/openapi.json" => "/openapi.json",
+        path if path.starts_with("/models/") => "/v1/models/{id}",
+        _ => UNKNOWN,
+    }
 }
 
 async fn unknown_url(method: Method, Extension(context): Extension<Context>) -> ApiError {

@@ -170,7 +170,10 @@ impl ApiError {
             Kind::Unsupported => (502, SERVER, "upstream_unsupported".into(), Retry::Never),
             Kind::RequiresAction => (502, SERVER, "upstream_requires_action".into(), Retry::Never),
             Kind::Broken => (502, SERVER, "upstream_error".into(), Retry::ByStatus),
-            Kind::Unreachable => (503, SERVER, "upstream_unreachable".into(), never_if_running),
+            Kind::Unreachable(wait) => {
+                let retry = wait.map_or(never_if_running, Retry::After);
+                (503, SERVER, "upstream_unreachable".into(), retry)
+            }
             Kind::Timeout => (504, SERVER, "upstream_timeout".into(), never_if_running),
             Kind::Draining => {
                 (503, "service_unavailable_error", "overloaded".into(), Retry::After(Duration::from_secs(1)))

@@ -45,12 +45,35 @@ pub enum Kind {
     RequiresAction,
     /// Coze failed, or what it sent makes no sense.
     Broken,
-    /// Coze cannot be reached.
-    Unreachable,
+    /// Coze cannot be reached; the wait until it is tried again, if it was not
+    /// even tried.
+    Unreachable(Option<Duration>),
     /// Coze was silent for too long.
     Timeout,
     /// The gateway is stopping.
     Draining,
+}
+
+impl Kind {
+    /// Its name in metrics and logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TooLong => "too_long",
+            Self::Rejected => "rejected",
+            Self::Auth => "auth",
+            Self::ModelUnavailable => "model_unavailable",
+            Self::RateLimited(_) => "rate_limited",
+            Self::Quota => "quota",
+            Self::Busy => "busy",
+            Self::Unsupported => "unsupported",
+            Self::RequiresAction => "requires_action",
+            Self::Broken => "broken",
+            Self::Unreachable(_) => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Draining => "draining",
+        }
+    }
 }
 
 impl Failure {

@@ -15,7 +15,7 @@ use crate::support::sse::Streamed;
 use crate::support::{Coze, Gateway, SCRIPTED};
 
 /// What becomes of a fault.
-enum Outcome {
+pub(crate) enum Outcome {
     /// The answer is fine: its text.
     Fine(&'static str),
     /// It comes before any word: an HTTP error in both forms.
@@ -27,7 +27,7 @@ enum Outcome {
 
 use Outcome::{After, Before, Fine};
 
-fn created() -> Step {
+pub(crate) fn created() -> Step {
     send("conversation.chat.created", r#"{"id":"3","conversation_id":"2","status":"created"}"#)
 }
 
@@ -53,7 +53,7 @@ fn done() -> Step {
     send("conversation.stream.done", "")
 }
 
-fn send(event: &str, data: &str) -> Step {
+pub(crate) fn send(event: &str, data: &str) -> Step {
     Step::Send(format!("event:{event}\ndata:{data}\n\n").into())
 }
 
@@ -72,7 +72,7 @@ fn typed(status: u16, kind: &'static str, body: &'static str) -> Script {
     )
 }
 
-fn cases() -> Vec<(&'static str, Script, Outcome)> {
+pub(crate) fn cases() -> Vec<(&'static str, Script, Outcome)> {
     let stream = |steps: Vec<Step>| Script::stream(steps);
     let json = Script::json;
     let seven = HeaderValue::from_static("7");

@@ -70,6 +70,11 @@ async fn a_flood_of_ten_times_the_connections_is_survived() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
+    let metrics = gateway.client.get(gateway.url("/metrics")).send().await.unwrap().text().await.unwrap();
+    let hits =
+        metrics.lines().find(|line| line.starts_with("cozeway_limit_hits_total{limit=\"connections\""));
+    let hits: u64 = hits.unwrap().rsplit_once(' ').unwrap().1.parse().unwrap();
+    assert!(hits >= 3 * 450, "{hits} connections were refused");
     let complaints = gateway.logged_lines("there are too many connections");
     assert!((1..=3).contains(&complaints), "{complaints} lines");
 }

@@ -31,7 +31,8 @@ async fn a_line_tells_what_was_asked_and_what_came_of_it() {
         (&json!("test"), &json!("storyteller"), &json!(true))
     );
     assert_eq!(line["retry_count"], "2");
-    for field in ["duration_ms", "first_content_ms", "usage.input", "usage.output"] {
+    assert_eq!((&line["client.address"], &line["coze.deployment"]), (&json!("127.0.0.1"), &json!("local")));
+    for field in ["duration_ms", "first_content_ms", "stream_ms", "usage.input", "usage.output"] {
         assert!(line[field].is_u64(), "{field}: {line}");
     }
     for field in ["coze.conversation_id", "coze.chat_id", "coze.log_id"] {

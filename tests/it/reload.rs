@@ -77,6 +77,9 @@ async fn a_wrong_config_changes_nothing_and_every_fault_is_logged() {
     eventually("it is missed", || gateway.logged_lines("cannot read it: No such file") > 0).await;
     gateway.assert_well().await;
     assert_eq!(gateway.logged_lines("is in force"), 0);
+    let metrics = gateway.client.get(gateway.url("/metrics")).send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("\ncozeway_reloads_total{result=\"applied\"} 0\n"), "{metrics}");
+    assert!(!metrics.contains("\ncozeway_reloads_total{result=\"refused\"} 0\n"), "{metrics}");
     gateway.reload(&config(&coze, "", &extra())).await;
     assert_eq!(status(&gateway, KEY, "extra").await, 200, "and it comes right again");
 }

@@ -100,7 +100,7 @@ async fn for_the_drain_delay_serving_goes_on_and_clients_are_sent_away() {
         }
         assert!(told.elapsed() < Duration::from_millis(500), "not ready at once");
     };
-    assert_eq!(json_of(answer).await, json!({"state": "draining"}));
+    assert_eq!(json_of(answer).await["state"], "draining");
     for stream in [false, true] {
         let answer = gateway.ask("echo", "hi", json!({"stream": stream})).await;
         assert_eq!(answer.status(), 200);

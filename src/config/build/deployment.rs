@@ -57,7 +57,7 @@ fn one(table: file::Deployment, base: &Path, running: &[Arc<Deployment>], report
     let built = url.and_then(|url| {
         let kind = table.kind.map_or_else(|| kind_of(&url), |kind| kind.value);
         let base_url = url.as_str().trim_end_matches('/').to_owned();
-        let settings = Settings { base_url, ca_pem, proxy, headers };
+        let settings = Settings { name: table.name.value.clone(), base_url, ca_pem, proxy, headers };
         let same = |old: &&Arc<Deployment>| {
             old.name == table.name.value && old.kind == kind && *old.client.settings() == settings
         };

@@ -56,7 +56,7 @@ async fn answer(
         .resolve(caller, &request.model)
         .map_err(|error| respond::unresolved(error, &request.model))?;
     context.journal.note(|facts| {
-        facts.model = Some(model.name.clone());
+        facts.model = Some(Arc::clone(&model));
         facts.stream = Some(request.stream);
         facts.choices = Some(request.choices);
     });

@@ -1,0 +1,152 @@
+//! What an answer that is no stream means: in come its status, content type
+//! and body, out comes the failure in it.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::Value;
+
+use crate::coze::error;
+use crate::turn::{Failure, Kind};
+
+/// The error in an answer that is not a stream; `None` if it holds none.
+pub(super) fn judge(
+    status: StatusCode,
+    kind: &str,
+    retry_after: Option<Duration>,
+    body: &[u8],
+) -> Option<Failure> {
+    let envelope: Value = if kind.starts_with("application/json") || kind.is_empty() {
+        serde_json::from_slice(body).unwrap_or_default()
+    } else {
+        Value::Null
+    };
+    // Each field for itself: one that is not as it should be takes nothing
+    // from the others. The cloud has two spellings.
+    let text = |pointer| envelope.pointer(pointer).and_then(Value::as_str);
+    let number = |pointer| {
+        let value = envelope.pointer(pointer)?;
+        value.as_i64().or_else(|| value.as_str()?.parse().ok()).filter(|code| *code != 0)
+    };
+    let message = text("/msg").or_else(|| text("/error_message")).unwrap_or_default();
+    let code = number("/code").or_else(|| number("/error_code")).unwrap_or(0);
+    // An unknown path is answered by the web session's check, not by the
+    // token's (`unrouted_path.server.json`).
+    if message.contains("missing session_key") {
+        return Some(Failure {
+            coze_code: Some(code),
+            ..Failure::new(
+                Kind::Unsupported,
+                "This Coze deployment does not offer the API that the gateway needs; it may be too old.",
+            )
+        });
+    }
+    let mut failure = if status == StatusCode::TOO_MANY_REQUESTS {
+        let mut failure = error::failure(429, message);
+        failure.coze_code = (code != 0).then_some(code);
+        failure
+    } else if code != 0 {
+        let mut failure = error::failure(code, message);
+        // 401 and 403 of a gateway in front of Coze, or of the cloud with a
+        // code that no list names.
+        if matches!(status.as_u16(), 401 | 403) && failure.kind == Kind::Broken {
+            failure.kind = Kind::Auth;
+        } else if status == StatusCode::BAD_REQUEST && failure.kind == Kind::Broken {
+            failure.kind = Kind::Rejected;
+        }
+        failure
+    } else {
+        return match status.as_u16() {
+            401 | 403 => Some(error::failure(4100, message)),
+            504 => Some(Failure {
+                may_be_running: true,
+                ..Failure::new(Kind::Timeout, "A proxy in front of Coze gave up waiting for it.")
+            }),
+            _ => None,
+        };
+    };
+    if let Kind::RateLimited(wait) = &mut failure.kind {
+        *wait = retry_after;
+    }
+    failure.log_id = text("/detail/logid").map(str::to_owned);
+    Some(failure)
+}
+
+/// What cannot be an answer of Coze.
+pub(super) fn unexpected(status: StatusCode, kind: &str) -> Failure {
+    let kind = if kind.is_empty() { "no content type" } else { kind };
+    Failure::new(
+        Kind::Broken,
+        format!("Coze answered with status {} where an answer was expected.", status.as_u16()),
+    )
+    .with_detail(format!("status {status}, {kind}: is base_url the address of a Coze API?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn kind_of(status: u16, body: &str) -> Kind {
+        let status = StatusCode::from_u16(status).unwrap();
+        judge(status, "application/json; charset=utf-8", None, body.as_bytes()).expect("a failure").kind
+    }
+
+    #[test]
+    fn a_bad_token_comes_with_status_200() {
+        let body = r#"{"code":700012006,"msg":"authentication failed: CheckPermission failed"}"#;
+        assert_eq!(kind_of(200, body), Kind::Auth);
+    }
+
+    #[test]
+    fn an_unknown_path_is_not_a_bad_token() {
+        for body in [
+            r#"{"code":401,"msg":"missing session_key in cookie"}"#,
+            r#"{"code":700012006,"msg":"authentication failed: missing session_key in cookie"}"#,
+        ] {
+            assert_eq!(kind_of(401, body), Kind::Unsupported);
+        }
+    }
+
+    #[test]
+    fn a_binding_error_is_a_rejected_request() {
+        assert_eq!(
+            kind_of(400, r#"{"code":400,"msg":"'user_id' field is a 'required' parameter"}"#),
+            Kind::Rejected
+        );
+        assert_eq!(kind_of(400, r#"{"code":31337,"msg":"new"}"#), Kind::Rejected);
+    }
+
+    #[test]
+    fn status_429_is_a_rate_limit_whatever_the_code() {
+        let wait = Some(Duration::from_secs(7));
+        let failure = judge(StatusCode::TOO_MANY_REQUESTS, "text/plain", wait, b"slow down").unwrap();
+        assert_eq!(failure.kind, Kind::RateLimited(wait));
+    }
+
+    #[test]
+    fn the_clouds_log_id_is_kept() {
+        let body = br#"{"code":5000,"detail":{"logid":"2025"},"msg":"server issues"}"#;
+        let failure = judge(StatusCode::OK, "application/json", None, body).unwrap();
+        assert_eq!((failure.kind, failure.log_id.as_deref()), (Kind::Broken, Some("2025")));
+    }
+
+    #[test]
+    fn one_strange_field_takes_nothing_from_the_others() {
+        for body in [
+            r#"{"code":4015,"msg":"x","detail":"y"}"#,
+            r#"{"code":"4015","msg":"x"}"#,
+            r#"{"code":4015,"msg":{"en":"x"}}"#,
+            r#"{"code":4015,"error_code":null}"#,
+            r#"{"code":0,"error_code":4015,"error_message":"x"}"#,
+        ] {
+            assert_eq!(kind_of(200, body), Kind::ModelUnavailable, "{body}");
+        }
+    }
+
+    #[test]
+    fn success_and_strangers_hold_no_error() {
+        assert!(judge(StatusCode::OK, "application/json", None, br#"{"code":0,"msg":""}"#).is_none());
+        assert!(judge(StatusCode::OK, "text/html", None, b"<html>").is_none());
+    }
+}
