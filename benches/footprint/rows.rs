@@ -88,7 +88,10 @@ async fn hold(
 
 /// What a stream costs while nothing comes.
 pub(crate) async fn held(bench: &mut Bench) {
-    for (count, words) in [(1000, 1), (3000, 1), (1000, 100)] {
+    let (at_once, slowly) = (Duration::ZERO, Duration::from_millis(5));
+    for (count, words, pause) in
+        [(1000, 1, at_once), (3000, 1, at_once), (1000, 100, slowly), (1000, 100, at_once)]
+    {
         // Three sockets in this process for each stream.
         if file_limit() < 3 * count + 200 {
             bench.table.row(
@@ -98,7 +101,13 @@ pub(crate) async fn held(bench: &mut Bench) {
             );
             continue;
         }
-        let mut steps = vec![Step::Send(delta()); words];
+        let mut steps = vec![Step::Send(delta())];
+        for _ in 1..words {
+            if !pause.is_zero() {
+                steps.push(Step::Sleep(pause));
+            }
+            steps.push(Step::Send(delta()));
+        }
         steps.push(Step::Hang);
         let mut samples = vec![];
         for _ in 0..3 {
@@ -117,7 +126,11 @@ pub(crate) async fn held(bench: &mut Bench) {
             let emptied = bench.coze.clone();
             wait_for(|| emptied.open_streams() == 0).await;
         }
-        let said = if words == 1 { String::new() } else { format!(" after {words} chunks") };
+        let said = match (words, pause.as_millis()) {
+            (1, _) => String::new(),
+            (_, 0) => format!(", after {words} chunks at once"),
+            (_, pause) => format!(", after {words} chunks {pause} ms apart"),
+        };
         let what = format!("RSS per held stream, {count} held{said}");
         bench.table.row(&what, format!("{:.1} KiB", median(&mut samples)), spread(&mut samples, 1));
     }
@@ -257,15 +270,16 @@ pub(crate) async fn large(bench: &mut Bench) {
     let gateway = Gateway::start(bench).await;
     let streamed = request(true, 0);
     let mut costs = vec![];
-    for mebibytes in [1, 16] {
+    for mebibytes in [1, 8, 16] {
         bench.script(Script::stream([large_delta(mebibytes << 20), completed()]));
         let expected = "0123456789abcde ".repeat((mebibytes << 16) as usize);
         costs.push(median(&mut cost(&gateway, &streamed, true, &expected, 4).await));
     }
     let table = &mut bench.table;
     table.row("CPU, one delta of 1 MiB", format!("{:.2} ms", costs[0] / 1e3), "");
-    let note = format!("{:.1} ms for 16 MiB", costs[1] / 1e3);
-    table.row("a delta of 16 MiB to one of 1 MiB", format!("{:.1} ×", costs[1] / costs[0]), note);
+    let note = format!("{:.1} ms for 8 MiB, {:.1} ms for 16 MiB", costs[1] / 1e3, costs[2] / 1e3);
+    table.row("a delta of 16 MiB to one of 1 MiB", format!("{:.1} ×", costs[2] / costs[0]), note.clone());
+    table.row("a delta of 16 MiB to one of 8 MiB", format!("{:.1} ×", costs[2] / costs[1]), note);
 
     let mut costs = vec![];
     for count in [10_000, 100_000] {
