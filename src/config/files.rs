@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh64::xxh64;
 
 /// Every file that was read for a config, with a hash of what was found; a
 /// file that could not be read counts, too: it may come to be. (Not those of
@@ -30,7 +30,7 @@ impl Files {
 const MOST: u64 = 16 << 20;
 
 fn hash(read: Result<&[u8], &String>) -> Option<u64> {
-    read.ok().map(xxh3_64)
+    read.ok().map(|bytes| xxh64(bytes, 0))
 }
 
 /// What a small file holds.

@@ -7,6 +7,7 @@
 mod activity;
 mod connection;
 mod descriptors;
+mod protocol;
 mod refusal;
 mod transport;
 
@@ -18,8 +19,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
-use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -44,6 +45,9 @@ const MAX_REFUSALS: usize = 64;
 
 /// How long the last words may take, after the grace.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How large the head of an HTTP/2 request may be: as large as HTTP/1's.
+const MAX_HEADER_LIST_BYTES: u32 = 64 * 1024;
 
 /// How long clients may take for their part.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +88,8 @@ pub async fn serve(listener: TcpListener, service: Service, stop: CancellationTo
 struct Shared {
     service: Service,
     timeouts: Timeouts,
-    builder: auto::Builder<Tracked>,
+    http1: http1::Builder,
+    http2: http2::Builder<Tracked>,
 }
 
 /// Spawns the streams of HTTP/2 connections.
@@ -111,17 +116,18 @@ struct Listener {
 
 impl Listener {
     fn new(service: Service, timeouts: Timeouts) -> Self {
-        let mut builder = auto::Builder::new(Tracked(TaskTracker::new()));
+        let mut http1 = http1::Builder::new();
         // Heads and idle connections have clocks of their own: hyper's one
         // for heads runs between requests, too.
-        builder.http1().header_read_timeout(None).pipeline_flush(false);
-        builder
-            .http2()
+        http1.header_read_timeout(None).pipeline_flush(false);
+        let mut http2 = http2::Builder::new(Tracked(TaskTracker::new()));
+        http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(250)
+            .max_header_list_size(MAX_HEADER_LIST_BYTES)
             .keep_alive_interval(Some(Duration::from_secs(30)));
         Self {
-            shared: Arc::new(Shared { service, timeouts, builder }),
+            shared: Arc::new(Shared { service, timeouts, http1, http2 }),
             room: Room::default(),
             connections: TaskTracker::new(),
             refusals: TaskTracker::new(),

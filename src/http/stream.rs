@@ -19,6 +19,11 @@ use crate::turn::{Event, Failure};
 /// A write is not held back for more once it has this many bytes.
 const FULL_WRITE: usize = 16 * 1024;
 
+/// How often a write is put off in a row while nothing comes. Once is not
+/// enough: hyper polls a body that is pending a second time in the same turn,
+/// before any other task has had one.
+const WAITS: u8 = 2;
+
 /// The body of a streamed answer. Polled in the client's own task: no other
 /// task and no queue stands between Coze's bytes and the client's.
 #[derive(Debug)]
@@ -42,8 +47,8 @@ enum State {
     Waiting,
     /// Words have been written; what comes next goes with the next write.
     Speaking,
-    /// The last write has waited once for more to come with it.
-    Yielded,
+    /// What is to be written has been put off this many times.
+    PutOff(u8),
     /// The end is written.
     Ended,
 }
@@ -152,11 +157,27 @@ impl ChatBody {
         self.state = State::Ended;
     }
 
-    /// Hands over what is to be written.
-    fn write(&mut self) -> Poll<Option<Result<Frame<Bytes>, std::convert::Infallible>>> {
-        if self.state == State::Yielded {
+    /// Puts a write off, if that has not been done too often.
+    fn put_off(&mut self) -> bool {
+        let waits = match self.state {
+            State::Speaking => 1,
+            State::PutOff(waits) if waits < WAITS => waits + 1,
+            _ => return false,
+        };
+        self.state = State::PutOff(waits);
+        true
+    }
+
+    /// Whatever was put off is no longer, or has grown.
+    fn went_on(&mut self) {
+        if matches!(self.state, State::PutOff(_)) {
             self.state = State::Speaking;
         }
+    }
+
+    /// Hands over what is to be written.
+    fn write(&mut self) -> Poll<Option<Result<Frame<Bytes>, std::convert::Infallible>>> {
+        self.went_on();
         self.heartbeat.chunk_written();
         Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.out).into()))))
     }
@@ -172,7 +193,7 @@ impl http_body::Body for ChatBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
         // What `begin` left, and an end that is only still to be written.
-        if !this.out.is_empty() && !matches!(this.state, State::Yielded) {
+        if !this.out.is_empty() && !matches!(this.state, State::PutOff(_)) {
             let beat_only = this.state == State::Waiting;
             let out = std::mem::take(&mut this.out);
             if !beat_only {
@@ -194,6 +215,7 @@ impl http_body::Body for ChatBody {
                     if this.out.len() >= FULL_WRITE {
                         return this.write();
                     }
+                    this.went_on();
                 }
                 Poll::Ready(Some(Err(failure))) => {
                     this.fail(&failure);
@@ -215,11 +237,11 @@ impl http_body::Body for ChatBody {
                         Poll::Pending => Poll::Pending,
                     };
                 }
-                // The connection to Coze hands over one piece at a time:
-                // after one turn of the others, what else has arrived comes
-                // with the same write.
-                Poll::Pending if this.state == State::Speaking => {
-                    this.state = State::Yielded;
+                // The connection to Coze hands over one piece at a time, and
+                // the next one when this task has taken it: as long as the
+                // turns of the others bring more, it comes with the same
+                // write.
+                Poll::Pending if this.put_off() => {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use cozeway::simulator::{Script, Step};
 
@@ -53,6 +54,45 @@ async fn a_hundred_thousand_deltas_pass() {
     assert!(text.ends_with("data: [DONE]\n\n"));
     let whole = gateway.answer("scripted", "hi").await;
     assert_eq!(whole["choices"][0]["message"]["content"].as_str().unwrap().len(), 100_000);
+}
+
+/// Small writes cost far more than what they hold.
+#[tokio::test]
+async fn what_comes_at_once_leaves_in_few_writes() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut coze = Coze::start().await;
+    coze.port = listener.local_addr().unwrap().port();
+    let gateway = Gateway::start(&coze).await;
+    let (start, end) = delta_frame();
+    let Step::Send(last) = completed() else { unreachable!() };
+    let mut bytes =
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    let delta = format!("{start}x{end}");
+    for event in std::iter::repeat_n(delta.as_bytes(), 100).chain([&*last]) {
+        bytes.extend_from_slice(format!("{:x}\r\n", event.len()).as_bytes());
+        bytes.extend_from_slice(event);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(b"0\r\n\r\n");
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"}") {
+            stream.read_buf(&mut request).await.unwrap();
+        }
+        stream.write_all(&bytes).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let mut response = gateway.ask("scripted", "hi", json!({"stream": true})).await;
+    let (mut text, mut writes) = (Vec::new(), 0);
+    while let Some(chunk) = response.chunk().await.unwrap() {
+        text.extend_from_slice(&chunk);
+        writes += 1;
+    }
+    let text = String::from_utf8(text).unwrap();
+    assert_eq!(text.matches("{\"content\":\"x\"}").count(), 100);
+    assert!(text.ends_with("data: [DONE]\n\n"));
+    assert!(writes < 50, "101 chunks at once came in {writes} writes");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use serde::Deserialize;
-use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+use xxhash_rust::xxh64::{Xxh64, xxh64};
 
 use super::wire::{Chat, Fault, Message, Word};
 use crate::coze::{card, sse};
@@ -68,14 +68,14 @@ enum State {
 /// `completed` event without keeping the text.
 struct Answer {
     bytes: usize,
-    hash: Box<Xxh3>,
+    hash: Box<Xxh64>,
     thought: bool,
     card_shown: bool,
 }
 
 impl Answer {
     fn new() -> Self {
-        Self { bytes: 0, hash: Box::new(Xxh3::new()), thought: false, card_shown: false }
+        Self { bytes: 0, hash: Box::new(Xxh64::new(0)), thought: false, card_shown: false }
     }
 
     fn shown(&mut self, text: &str) {
@@ -86,7 +86,7 @@ impl Answer {
     /// What a full text has beyond what was shown.
     fn missing<'t>(&self, full: &'t str) -> &'t str {
         match full.split_at_checked(self.bytes) {
-            Some((head, tail)) if xxh3_128(head.as_bytes()) == self.hash.digest128() => tail,
+            Some((head, tail)) if xxh64(head.as_bytes(), 0) == self.hash.digest() => tail,
             _ => "",
         }
     }

@@ -48,10 +48,7 @@ impl Activity {
     }
 
     /// A request has begun.
-    pub(super) fn begin(&self, version: http::Version) {
-        if version == http::Version::HTTP_2 {
-            self.http2.store(true, Ordering::Relaxed);
-        }
+    pub(super) fn begin(&self) {
         self.change(|stage| match stage {
             Stage::Busy { requests } => Stage::Busy { requests: requests.saturating_add(1) },
             Stage::Head { .. } | Stage::Idle { .. } => Stage::Busy { requests: 1 },
@@ -66,8 +63,12 @@ impl Activity {
         });
     }
 
-    /// Whether it has turned out to be HTTP/2.
-    pub(super) fn is_http2(&self) -> bool {
+    /// It speaks HTTP/2.
+    pub(super) fn is_multiplexed(&self) {
+        self.http2.store(true, Ordering::Relaxed);
+    }
+
+    fn is_http2(&self) -> bool {
         self.http2.load(Ordering::Relaxed)
     }
 
@@ -126,8 +127,6 @@ mod tests {
     use std::future::poll_fn;
     use std::time::Duration;
 
-    use http::Version;
-
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -152,7 +151,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn between_requests_it_may_be_idle_for_longer() {
         let (start, activity, mut clock) = started();
-        activity.begin(Version::HTTP_11);
+        activity.begin();
         tokio::time::advance(100 * SECOND).await;
         assert!(futures_util::poll!(poll_fn(|cx| clock.poll(cx, &activity))).is_pending());
         activity.end();
@@ -162,7 +161,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_byte_ends_the_idleness() {
         let (start, activity, mut clock) = started();
-        activity.begin(Version::HTTP_11);
+        activity.begin();
         activity.end();
         tokio::time::advance(10 * SECOND).await;
         assert!(futures_util::poll!(poll_fn(|cx| clock.poll(cx, &activity))).is_pending());
@@ -174,8 +173,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_bytes_of_http2_are_no_head() {
         let (start, activity, mut clock) = started();
-        activity.begin(Version::HTTP_2);
-        activity.begin(Version::HTTP_2);
+        activity.is_multiplexed();
+        activity.begin();
+        activity.begin();
         activity.end();
         tokio::time::advance(20 * SECOND).await;
         assert!(futures_util::poll!(poll_fn(|cx| clock.poll(cx, &activity))).is_pending());

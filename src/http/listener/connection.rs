@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::io;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -21,6 +23,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::Shared;
 use super::activity::{Activity, Clock};
+use super::protocol::Protocol;
 use super::transport::{Socket, Transport};
 use crate::http::lifecycle::Phase;
 use crate::http::peer::Peer;
@@ -33,41 +36,86 @@ pub(super) async fn serve(
     tls: Option<TlsAcceptor>,
     mut phase: watch::Receiver<Phase>,
 ) {
+    let activity = Arc::new(Activity::new());
     // On the heap: it is large, and most of a connection's life is past it.
-    let handshake = Box::pin(timeout(shared.timeouts.handshake, Socket::open(stream, tls)));
-    let socket = tokio::select! {
-        opened = handshake => match opened {
-            Ok(Ok(socket)) => socket,
-            Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
-            Err(_) => return tracing::debug!("a TLS handshake took too long"),
+    let beginning = Box::pin(begin(&shared, stream, tls));
+    let (socket, protocol) = tokio::select! {
+        begun = beginning => match begun {
+            Ok(begun) => begun,
+            Err(error) => return tracing::debug!(%error, "a connection ended before it began"),
         },
         () = ended(phase.clone()) => return,
     };
-    let activity = Arc::new(Activity::new());
+    if protocol == Protocol::Http2 {
+        activity.is_multiplexed();
+    }
     let io = TokioIo::new(Transport::new(socket, Arc::clone(&activity), shared.timeouts.write));
     let service = service_fn(|mut request: http::Request<Incoming>| {
-        let in_flight = InFlight::begin(&shared, &activity, request.version());
+        let in_flight = InFlight::begin(&shared, &activity);
         request.extensions_mut().insert(Peer(peer));
         let service = shared.service.clone();
-        async move {
+        // A connection has room for this future for as long as it lives:
+        // boxed, a stream that is held does not pay for it.
+        Box::pin(async move {
             let response = service.respond(request.map(Body::new)).await;
             Ok::<_, Infallible>(response.map(|body| Held { body, _in_flight: in_flight }))
-        }
+        })
     });
-    let mut connection = pin!(shared.builder.serve_connection(io, service));
-    let mut clock = Clock::new(shared.timeouts);
+    let clock = Clock::new(shared.timeouts);
+    match protocol {
+        Protocol::Http1 => {
+            let connection = pin!(shared.http1.serve_connection(io, service));
+            drive(connection, protocol, &activity, clock, &mut phase).await;
+        }
+        // Rare, and large: not in the task of every connection.
+        Protocol::Http2 => {
+            let mut connection = Box::pin(shared.http2.serve_connection(io, service));
+            Box::pin(drive(connection.as_mut(), protocol, &activity, clock, &mut phase)).await;
+        }
+    }
+}
+
+/// Does the handshake, if there has to be one, and finds out what is spoken.
+pub(super) async fn begin(
+    shared: &Shared,
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+) -> io::Result<(Socket, Protocol)> {
+    match tls {
+        None => {
+            let protocol = timeout(shared.timeouts.head, Protocol::of(&stream)).await??;
+            Ok((Socket::Plain(stream), protocol))
+        }
+        Some(acceptor) => {
+            let stream = timeout(shared.timeouts.handshake, acceptor.accept(stream)).await??;
+            let protocol = Protocol::agreed(stream.get_ref().1.alpn_protocol());
+            Ok((Socket::Tls(Box::new(stream)), protocol))
+        }
+    }
+}
+
+/// Lets a connection run until either side ends it.
+async fn drive<C>(
+    mut connection: Pin<&mut C>,
+    protocol: Protocol,
+    activity: &Activity,
+    mut clock: Clock,
+    phase: &mut watch::Receiver<Phase>,
+) where
+    C: GracefulConnection<Error = hyper::Error>,
+{
     loop {
         tokio::select! {
             biased;
             served = connection.as_mut() => {
                 if let Err(error) = served {
-                    tracing::debug!(error, "a connection ended badly");
+                    tracing::debug!(%error, "a connection ended badly");
                 }
                 return;
             }
-            () = poll_fn(|cx| clock.poll(cx, &activity)) => {
+            () = poll_fn(|cx| clock.poll(cx, activity)) => {
                 // Says goodbye where there is a word for it.
-                if activity.is_http2() {
+                if protocol == Protocol::Http2 {
                     connection.as_mut().graceful_shutdown();
                     let _ = futures_util::poll!(connection.as_mut());
                 }
@@ -77,7 +125,7 @@ pub(super) async fn serve(
                 Phase::Serving | Phase::Draining => {}
                 // HTTP/1 has no way to say it ahead of the next request,
                 // whose answer says it instead.
-                Phase::Closing if !activity.is_http2() => {}
+                Phase::Closing if protocol == Protocol::Http1 => {}
                 Phase::Closing | Phase::Ended => connection.as_mut().graceful_shutdown(),
             },
         }
@@ -97,8 +145,8 @@ struct InFlight {
 }
 
 impl InFlight {
-    fn begin(shared: &Shared, activity: &Arc<Activity>, version: http::Version) -> Self {
-        activity.begin(version);
+    fn begin(shared: &Shared, activity: &Arc<Activity>) -> Self {
+        activity.begin();
         Self { activity: Arc::clone(activity), _counted: shared.service.app.lifecycle.request() }
     }
 }

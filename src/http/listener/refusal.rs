@@ -1,6 +1,7 @@
 //! One connection too many: it is told, in little time.
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::Shared;
-use super::transport::Socket;
+use super::connection::begin;
+use super::protocol::Protocol;
 use crate::http::request_id;
 use crate::openai::ApiError;
 
@@ -30,11 +32,16 @@ const LINGER: Duration = Duration::from_millis(500);
 /// Answers the first request of a connection with 503.
 pub(super) async fn refuse(shared: Arc<Shared>, stream: TcpStream, tls: Option<TlsAcceptor>) {
     let refusal = Box::pin(async {
-        let socket = Socket::open(stream, tls).await?;
-        shared.builder.serve_connection(TokioIo::new(socket), service_fn(answer)).await
+        let (socket, protocol) = begin(&shared, stream, tls).await?;
+        let (io, service) = (TokioIo::new(socket), service_fn(answer));
+        match protocol {
+            Protocol::Http1 => shared.http1.serve_connection(io, service).await,
+            Protocol::Http2 => shared.http2.serve_connection(io, service).await,
+        }
+        .map_err(io::Error::other)
     });
     if let Ok(Err(error)) = timeout(PATIENCE, refusal).await {
-        tracing::debug!(error, "a connection too many ended badly");
+        tracing::debug!(%error, "a connection too many ended badly");
     }
 }
 

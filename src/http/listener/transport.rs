@@ -9,7 +9,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::activity::Activity;
@@ -19,16 +18,6 @@ use super::activity::Activity;
 pub(super) enum Socket {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl Socket {
-    /// Does the handshake, if there has to be one.
-    pub(super) async fn open(stream: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<Self> {
-        match tls {
-            None => Ok(Self::Plain(stream)),
-            Some(acceptor) => Ok(Self::Tls(Box::new(acceptor.accept(stream).await?))),
-        }
-    }
 }
 
 macro_rules! on_socket {
