@@ -9,8 +9,9 @@ use cozeway::simulator::{DEMO_TOKEN, Options, Script, Step};
 
 use crate::shared::{golden, schema};
 use crate::support::gateway::{config, request};
+use crate::support::scrape::Scrape;
 use crate::support::sse::{Item, Stream, Streamed};
-use crate::support::{Coze, Gateway, KEY, SCRIPTED};
+use crate::support::{Coze, Gateway, KEY, SCRIPTED, eventually};
 
 const OTHER: &str = "sk-other-0123456789abcdef";
 
@@ -477,5 +478,45 @@ async fn no_slot_leaks_in_a_flood() {
     coze.idle().await;
     // What was slammed may still be on its way.
     tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_slots_free(&coze, &gateway, SLOTS).await;
+}
+
+#[tokio::test]
+async fn ten_thousand_hang_ups_leave_nothing() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    const SLOTS: usize = 64;
+    let coze = Coze::start().await;
+    let limits = format!("concurrent_requests = {SLOTS}\n");
+    let gateway = Gateway::with(&config(&coze, "", &limits)).await;
+    gateway.assert_well().await;
+    coze.idle().await;
+    let files = gateway.open_files();
+    coze.simulator.script(SCRIPTED, hanging());
+    let body = request("scripted", "hi", json!({"stream": true})).to_string();
+    let text = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {KEY}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let workers = (0..20).map(|_| async {
+        for number in 0..500 {
+            let mut socket = tokio::net::TcpStream::connect(&gateway.address).await.unwrap();
+            socket.write_all(text.as_bytes()).await.unwrap();
+            if number % 2 == 0 {
+                let mut status = [0; 12];
+                socket.read_exact(&mut status).await.unwrap();
+                assert_eq!(status, *b"HTTP/1.1 200", "there are slots enough for those who have left to go");
+            }
+        }
+    });
+    futures_util::future::join_all(workers).await;
+    coze.idle().await;
+    eventually("every request is over", || gateway.open_files() <= files + 8).await;
+    let scrape = Scrape::of(&gateway).await;
+    assert_eq!(scrape.sum("cozeway_open_requests", &[]), 1.0, "the scrape itself");
+    for gauge in ["cozeway_open_streams", "cozeway_slots_in_use", "cozeway_upstream_open_streams"] {
+        assert_eq!(scrape.sum(gauge, &[]), 0.0, "{gauge}");
+    }
+    let left = scrape.sum("cozeway_requests_total", &[("outcome", "client_left")]);
+    assert!(left >= 5_000.0, "{left} clients were seen to leave");
     assert_slots_free(&coze, &gateway, SLOTS).await;
 }
