@@ -301,6 +301,40 @@ async fn a_token_that_is_passed_on_is_not_shown_either() {
 }
 
 #[tokio::test]
+async fn reloads_keep_them_too() {
+    let coze = coze().await;
+    let good = config(&coze, 1);
+    let mut gateway = Watched::start("reloads", &good, "json").await;
+    let file = gateway.folder.join("cozeway.toml");
+    let log = gateway.folder.join("stderr");
+    let refusals = || {
+        let text = String::from_utf8_lossy(&std::fs::read(&log).unwrap()).into_owned();
+        text.lines().filter(|line| line.contains("the new config is refused")).count()
+    };
+    let pid = gateway.child.id().unwrap().to_string();
+    for (from, to) in [
+        ("token = \"", "tokn = \""),
+        ("key = \"", "key = 1 # \""),
+        ("listen = \"127.0.0.1:0\"", "listen = \"127.0.0.1:1\""),
+        ("base_url = \"http://", &format!("base_url = \"http://u:{TOKEN}@")),
+        ("models = [", &format!("models = [\"{KEY}\", ")),
+    ] {
+        let before = refusals();
+        std::fs::write(&file, good.replace(from, to)).unwrap();
+        assert!(std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+        eventually("the config is refused", || refusals() > before).await;
+    }
+    let better = good.replace(&format!("token = \"{BAD_TOKEN}\""), &format!("token = \"{BAD_TOKEN}-2\""));
+    std::fs::write(&file, better).unwrap();
+    assert!(std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    let text = || String::from_utf8_lossy(&std::fs::read(&log).unwrap()).into_owned();
+    eventually("what changed is told by name", || text().contains("unlucky")).await;
+    let client = Client::builder().no_proxy().build().unwrap();
+    gateway.chat(&client, KEY, &request("unlucky", WORDS, json!({}))).await;
+    gateway.finish(&client).await;
+}
+
+#[tokio::test]
 async fn the_other_commands_keep_them_too() {
     let coze = coze().await;
     let folder =
