@@ -21,6 +21,7 @@ pub mod openai;
 pub mod relay;
 pub mod secret;
 pub mod simulator;
+pub mod store;
 pub mod telemetry;
 pub mod tls;
 pub mod turn;

@@ -1,0 +1,231 @@
+//! Where conversations are remembered: what a restart, and another replica,
+//! have to find again.
+//!
+//! In come [`Entry`]s, out comes at most one holder of each at a time. The
+//! store knows nothing of transcripts or of Coze: it finds entries by keys,
+//! lends each to one turn under a [`Lease`], and forgets what nobody has used
+//! for long. What an entry means is `conversation`'s to know.
+//!
+//! ```text
+//!              claim                            settle(Keep)
+//!   free ────────────────▶ lent (lease, fence) ──────────────▶ free
+//!    ▲                       │       │  │ settle(Drop)
+//!    └── purge ──▶ gone ◀────┼───────┼──┘
+//!                            │ lease runs out
+//!                            ▼
+//!                        abandoned ── claim ──▶ lent, told that it was
+//! ```
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::{Duration, SystemTime};
+
+/// What a store promises for later.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, Unavailable>> + Send + 'a>>;
+
+/// The store cannot be asked now. Its message is for the log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the state store is away: {0}")]
+pub struct Unavailable(pub String);
+
+/// What something is found by: a keyed hash of it.
+pub type Key = [u8; 16];
+
+/// The id of an entry: random, and as hard to guess as a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Id(pub [u8; 16]);
+
+/// One remembered conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its own id.
+    pub id: Id,
+    /// Whose it is: an id finds it only together with this.
+    pub space: Key,
+    /// The transcript so far, where it may be found by that.
+    pub head: Option<Key>,
+    /// The name that its client gave it.
+    pub name: Option<Key>,
+    /// How its transcript begins. Nothing is found by it; it only tells that
+    /// a chat with this beginning was known.
+    pub root: Option<Key>,
+    /// What is remembered, opaque to the store. A few hundred bytes.
+    pub value: Vec<u8>,
+}
+
+/// An entry as an operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The entry.
+    pub entry: Entry,
+    /// When a turn last settled it, or began it.
+    pub used: SystemTime,
+    /// Whether a turn holds it now.
+    pub lent: bool,
+}
+
+/// How an entry is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// By the transcript so far, and by how that begins.
+    Head {
+        /// The transcript so far.
+        head: Key,
+        /// How it begins.
+        root: Key,
+    },
+    /// By its client's name for it. One that is not there is made.
+    Name {
+        /// The name; it says whose it is.
+        name: Key,
+        /// For an entry that is made: whose it is.
+        space: Key,
+        /// For an entry that is made.
+        id: Id,
+    },
+    /// By its id.
+    Id {
+        /// The id.
+        id: Id,
+        /// Whose it has to be.
+        space: Key,
+    },
+}
+
+/// The right to one entry, for a while.
+///
+/// Each claim has a higher fence than the one before: who settles with an
+/// old one has lost its lease to somebody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// The entry.
+    pub id: Id,
+    /// Counts the claims of this entry, from 1.
+    pub fence: u64,
+}
+
+/// What came of a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claimed {
+    /// The entry is lent, as it was last settled, and is found by its head no
+    /// more.
+    Lent {
+        /// To be renewed, and given back with [`Store::settle`].
+        lease: Lease,
+        /// What was remembered. Of one that was made, or whose first turn
+        /// never settled, the value is empty.
+        entry: Entry,
+        /// Who held it before never settled: what has happened to the
+        /// conversation since is not known.
+        abandoned: bool,
+    },
+    /// There is none.
+    Absent {
+        /// Whether a live entry begins as this transcript does
+        /// (only of [`By::Head`]).
+        begun: bool,
+    },
+    /// Two or more have this head, and nobody can say which is meant. None of
+    /// them is lent, and all stay.
+    Ambiguous,
+    /// Another turn holds it, and its lease runs for this long.
+    Busy(Duration),
+}
+
+/// How a lease ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The entry is remembered so, and is free.
+    Keep(Entry),
+    /// The entry is forgotten.
+    Drop,
+}
+
+/// What came of settling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// As it was asked.
+    Done,
+    /// The lease had gone to somebody else, or the entry was forgotten by an
+    /// operator: nothing was changed.
+    Lost,
+}
+
+/// How much is remembered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// All entries.
+    pub entries: u64,
+    /// Those with a name.
+    pub named: u64,
+}
+
+/// Remembers conversations. Every step is atomic, also against other
+/// processes that use the same store.
+///
+/// A dropped future leaves the step either done or not done. An entry that is
+/// neither lent nor used for the store's time to live counts as absent, even
+/// before [`purge`](Self::purge) has removed it.
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// The key of all keyed hashes: random, made at the store's first use and
+    /// the same ever after.
+    fn secret(&self) -> Pending<'_, [u8; 32]>;
+
+    /// Looks for an entry and lends it for `lease`. An entry whose lease has
+    /// run out is free again, as an abandoned one.
+    fn claim(&self, by: By, lease: Duration) -> Pending<'_, Claimed>;
+
+    /// Lengthens leases to `lease` from now; gives those that are lost.
+    fn renew(&self, leases: Vec<Lease>, lease: Duration) -> Pending<'_, Vec<Lease>>;
+
+    /// Ends a lease. One that has run out still settles, unless the entry was
+    /// claimed again since.
+    fn settle(&self, lease: Lease, outcome: Outcome) -> Pending<'_, Settled>;
+
+    /// Remembers a new entry, free from the beginning.
+    fn insert(&self, entry: Entry) -> Pending<'_, ()>;
+
+    /// Removes at most `limit` entries that have not been used for the time
+    /// to live, and gives them.
+    fn purge(&self, limit: usize) -> Pending<'_, Vec<Entry>>;
+
+    /// At most `limit` entries with ids above `after`, in the order of their
+    /// ids.
+    fn list(&self, after: Option<Id>, limit: usize) -> Pending<'_, Vec<Listed>>;
+
+    /// Forgets an entry, lent or not; gives it if there was one.
+    fn forget(&self, id: Id) -> Pending<'_, Option<Entry>>;
+
+    /// How much there is. May be some seconds old.
+    fn counts(&self) -> Pending<'_, Counts>;
+}
+
+impl fmt::Display for Id {
+    /// In lower-case hex.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl std::str::FromStr for Id {
+    type Err = NoId;
+
+    fn from_str(text: &str) -> Result<Self, NoId> {
+        let mut id = [0; 16];
+        let pairs = text.as_bytes().chunks_exact(2);
+        if text.len() != 32 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(NoId);
+        }
+        for (byte, pair) in id.iter_mut().zip(pairs) {
+            let pair = std::str::from_utf8(pair).map_err(|_| NoId)?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| NoId)?;
+        }
+        Ok(Self(id))
+    }
+}
+
+/// A text is not an [`Id`]: 32 digits of lower-case hex.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not the id of an entry")]
+pub struct NoId;
