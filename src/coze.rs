@@ -10,6 +10,7 @@ pub mod chat;
 pub mod circuit;
 pub mod client;
 pub mod error;
+pub mod messages;
 pub mod retrieve;
 pub mod sse;
 pub mod token;

@@ -15,6 +15,7 @@ pub mod access;
 pub mod catalog;
 pub mod cli;
 pub mod config;
+pub mod conversation;
 pub mod coze;
 pub mod http;
 pub mod openai;

@@ -5,11 +5,13 @@
 //! nobody waits for any more) goes to the one tracked spawner.
 
 mod clocks;
+mod lent;
+mod place;
 mod run;
 mod settle;
 mod shaping;
 
-use std::future::{Future as _, poll_fn};
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,10 +20,13 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
 use crate::access::Meter;
+use crate::conversation::Note;
 use crate::coze::{Call, Target};
 use crate::secret::Secret;
-use crate::turn::{Event, Failure, Kind, Reply, StopWords};
+use crate::turn::{Event, Failure, Kind, Prompt, Reply, StopWords};
 
+pub use lent::Lent;
+pub use place::{Asking, Placed, Unplaced, unremembered};
 use run::Run;
 use settle::Settlement;
 
@@ -37,7 +42,7 @@ pub struct Relay {
 }
 
 /// What is to be run, and how its events are wanted.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Order {
     /// The bot.
     pub target: Target,
@@ -58,6 +63,27 @@ pub struct Order {
     /// Takes what each chat costs, where a limit needs that: then usage is
     /// asked for in any case, and after a hang-up too.
     pub meter: Option<Meter>,
+    /// The turn's part in a conversation that is remembered: only of an order
+    /// for one chat.
+    pub remembered: Option<Remembered>,
+}
+
+/// A turn's part in a conversation that is remembered.
+#[derive(Debug)]
+pub struct Remembered {
+    /// Ended with the turn.
+    pub lent: Lent,
+    /// What is sent instead if Coze has forgotten the conversation.
+    pub replay: Option<Box<Replay>>,
+}
+
+/// The whole transcript, to be sent to a fresh conversation.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    /// What the bot is shown.
+    pub prompt: Prompt,
+    /// Coze's `user_id`.
+    pub user_id: String,
 }
 
 impl Relay {
@@ -69,10 +95,18 @@ impl Relay {
 
     /// Starts the chats of an order. Dropping the turn ends them.
     #[must_use]
-    pub fn start(&self, order: &Order) -> Turn {
+    pub fn start(&self, mut order: Order) -> Turn {
+        let mut remembered = order.remembered.take();
         Turn {
-            runs: (0..order.choices).map(|_| Run::start(order, self.clone())).collect(),
+            runs: (0..order.choices).map(|_| Run::start(&order, remembered.take(), self.clone())).collect(),
             end: Box::pin(self.end.clone().cancelled_owned()),
+        }
+    }
+
+    /// Runs what has to outlive a turn.
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            self.tracker.spawn_on(work, &runtime);
         }
     }
 
@@ -91,6 +125,13 @@ pub struct Turn {
 }
 
 impl Turn {
+    /// What became of the conversation, and whether its end could not be
+    /// remembered; `None` if it is not to be.
+    #[must_use]
+    pub fn memory(&self) -> Option<(Note, bool)> {
+        self.runs.first().and_then(Run::memory)
+    }
+
     /// Hands what has arrived to `sink`, each event with the index of its
     /// answer. `Ready(Some(Ok(())))`: there may be more; `Ready(None)`: every
     /// answer is whole.

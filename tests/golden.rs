@@ -69,7 +69,11 @@ fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Read {
 fn describe(event: &Event<'_>, out: &mut String) {
     match event {
         Event::Logged(id) => writeln!(out, "logged {id}"),
-        Event::Started { conversation, chat } => writeln!(out, "started {conversation} {chat}"),
+        Event::Started { conversation, chat, section } => {
+            let section = section.as_deref().unwrap_or("-");
+            writeln!(out, "started {conversation} {chat} {section}")
+        }
+        Event::Asked => writeln!(out, "asked"),
         Event::Text(text) => writeln!(out, "text {:?}", text.decode()),
         Event::Thinking(text) => writeln!(out, "thinking {:?}", text.decode()),
         Event::Suggestion(text) => writeln!(out, "suggestion {text:?}"),

@@ -35,6 +35,8 @@ pub fn cancel(conversation: &str, chat: &str) -> Call {
 pub struct State {
     /// Whether its usage may still grow.
     pub running: bool,
+    /// Whether it has failed.
+    pub failed: bool,
     /// What it has cost, where Coze says so.
     pub usage: Option<Usage>,
 }
@@ -58,7 +60,8 @@ pub fn state(body: &[u8]) -> Option<State> {
     // The last is the community server's mark on a run that goes on.
     let running =
         matches!(status.as_deref(), Some("created" | "in_progress" | "conversation.chat.cancelled"));
-    Some(State { running, usage: usage.and_then(|usage| usage.usage()) })
+    let failed = matches!(status.as_deref(), Some("failed" | "expired" | "deleted"));
+    Some(State { running, failed, usage: usage.and_then(|usage| usage.usage()) })
 }
 
 /// The usage in the answer to [`retrieve`]; `None` where there is none.
@@ -92,17 +95,17 @@ mod tests {
 
     #[test]
     fn a_chat_that_goes_on_is_told_from_one_that_has_ended() {
-        for (status, running) in [
-            (r#""created""#, true),
-            (r#""in_progress""#, true),
-            (r#""conversation.chat.cancelled""#, true),
-            (r#""completed""#, false),
-            (r#""canceled""#, false),
-            (r#""failed""#, false),
-            ("null", false),
+        for (status, running, failed) in [
+            (r#""created""#, true, false),
+            (r#""in_progress""#, true, false),
+            (r#""conversation.chat.cancelled""#, true, false),
+            (r#""completed""#, false, false),
+            (r#""canceled""#, false, false),
+            (r#""failed""#, false, true),
+            ("null", false, false),
         ] {
             let body = format!(r#"{{"data":{{"status":{status}}},"code":0}}"#);
-            assert_eq!(state(body.as_bytes()), Some(State { running, usage: None }), "{status}");
+            assert_eq!(state(body.as_bytes()), Some(State { running, failed, usage: None }), "{status}");
         }
         assert_eq!(state(b"record not found"), None);
     }

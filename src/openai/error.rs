@@ -71,6 +71,29 @@ impl ApiError {
         }
     }
 
+    /// There is no conversation of this name: status 404.
+    #[must_use]
+    pub fn conversation_not_found() -> Self {
+        let message = "There is no such conversation, or it has been forgotten: \
+                       names that begin with conv_ are given by this gateway.";
+        Self::invalid(StatusCode::NOT_FOUND, "conversation_not_found", message)
+    }
+
+    /// What a conversation is remembered in is away: status 503.
+    #[must_use]
+    pub fn state_unavailable() -> Self {
+        let message = "What this conversation is remembered in cannot be reached; try again.";
+        Self {
+            retry: Retry::After(Duration::from_secs(1)),
+            ..Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "service_unavailable_error",
+                "state_unavailable",
+                message,
+            )
+        }
+    }
+
     /// Over one of the gateway's limits: status 429.
     #[must_use]
     pub fn rate_limited(message: impl Into<String>, wait: Duration) -> Self {
@@ -167,6 +190,7 @@ impl ApiError {
             Kind::Busy => {
                 (409, "conflict_error", "conversation_locked".into(), Retry::After(Duration::from_secs(1)))
             }
+            Kind::Forgotten => (409, "conflict_error", "conversation_lost".into(), Retry::Never),
             Kind::Unsupported => (502, SERVER, "upstream_unsupported".into(), Retry::Never),
             Kind::RequiresAction => (502, SERVER, "upstream_requires_action".into(), Retry::Never),
             Kind::Broken => (502, SERVER, "upstream_error".into(), Retry::ByStatus),

@@ -66,6 +66,15 @@ impl Clocks {
         Self { waiting: Waiting::Head, since, limit, silence, end, timer }
     }
 
+    /// The call is made again, within the same turn.
+    pub(super) fn restart(&mut self) {
+        self.waiting = Waiting::Head;
+        self.limit = self.silence.min(HEAD);
+        self.heard();
+        let due = self.due();
+        self.timer.as_mut().reset(due);
+    }
+
     /// The head has come.
     pub(super) fn begun(&mut self) {
         self.waiting = Waiting::Event;

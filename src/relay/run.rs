@@ -10,11 +10,14 @@ use bytes::Bytes;
 use super::clocks::Clocks;
 use super::settle::{self, Chat};
 use super::shaping::Shaping;
-use super::{Order, Relay};
+use super::lent::{Lent, remember};
+use super::place::lost;
+use super::{Order, Relay, Remembered, Replay};
 use crate::access::Meter;
+use crate::conversation::{self, Ending, Note};
 use crate::coze::chat::Reader;
 use crate::coze::client::{ByteStream, Opened};
-use crate::coze::{Kind as DeploymentKind, Target, retrieve, sse};
+use crate::coze::{self, Call, Kind as DeploymentKind, Target, error, retrieve, sse};
 use crate::secret::Secret;
 use crate::turn::{Event, Failure, Finish, Kind, Usage};
 
@@ -33,9 +36,11 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// One chat while it runs.
 ///
 /// ```text
-///  Opening ──▶ Streaming ──▶ (Counting) ──▶ Over
-///     │            │
-///     └────────────┴── failure, stop string, drop ──▶ Over
+///     ┌── the conversation is forgotten ──┐
+///     ▼                                    │
+///  Opening ──▶ Streaming ──▶ (Counting) ───┼──▶ (Remembering) ──▶ Over
+///     │            │                       │         ▲
+///     └────────────┴── stop string, failure┴─────────┘
 /// ```
 pub(super) struct Run {
     phase: Phase,
@@ -50,6 +55,11 @@ pub(super) struct Run {
     relay: Relay,
     /// Taken when the chat is charged.
     meter: Option<Meter>,
+    /// Taken when its end is remembered.
+    lent: Option<Lent>,
+    replay: Option<Box<Replay>>,
+    /// What became of the conversation; whether that is not remembered.
+    memory: Option<(Note, bool)>,
 }
 
 enum Phase {
@@ -59,17 +69,49 @@ enum Phase {
     Streaming(ByteStream),
     /// The answer is whole; only what it cost is still asked for.
     Counting(Boxed<Option<Usage>>, Finish),
+    /// All is said; only the end is still remembered, so that a client that
+    /// goes on at once finds it.
+    Remembering(Boxed<bool>, End),
     /// Nothing more comes.
     Over,
+}
+
+/// How a run ends once that is remembered.
+enum End {
+    Finished(Finish),
+    Failed(Failure),
 }
 
 /// What the gateway itself has to remember of the events.
 #[derive(Debug, Default)]
 struct Account {
     log_id: Option<String>,
-    /// Conversation and chat.
-    ids: Option<(String, String)>,
+    ids: Option<Ids>,
+    /// The chat is not in the conversation that it was sent to.
+    misplaced: bool,
+    /// Something was said.
+    spoken: bool,
+    /// What was said is a question.
+    asked: bool,
     usage: Option<Usage>,
+}
+
+/// What Coze calls the chat.
+#[derive(Debug)]
+struct Ids {
+    conversation: String,
+    chat: String,
+    section: Option<String>,
+}
+
+impl Ids {
+    fn chat(&self) -> conversation::Chat<'_> {
+        conversation::Chat {
+            conversation: &self.conversation,
+            section: self.section.as_deref(),
+            id: &self.chat,
+        }
+    }
 }
 
 impl std::fmt::Debug for Run {
@@ -78,6 +120,7 @@ impl std::fmt::Debug for Run {
             Phase::Opening(_) => "opening",
             Phase::Streaming(_) => "streaming",
             Phase::Counting(..) => "counting",
+            Phase::Remembering(..) => "remembering",
             Phase::Over => "over",
         };
         f.debug_struct("Run").field("phase", &phase).field("account", &self.account).finish_non_exhaustive()
@@ -85,9 +128,14 @@ impl std::fmt::Debug for Run {
 }
 
 impl Run {
-    pub(super) fn start(order: &Order, relay: Relay) -> Self {
+    pub(super) fn start(order: &Order, remembered: Option<Remembered>, relay: Relay) -> Self {
+        let (lent, replay) = match remembered {
+            Some(Remembered { lent, replay }) => (Some(lent), replay),
+            None => (None, None),
+        };
+        let call = order.call.clone();
         Self {
-            phase: Phase::Opening(open(order)),
+            phase: Phase::Opening(open(order.target.clone(), call, order.caller_token.clone())),
             decoder: sse::Decoder::default(),
             reader: Reader::default(),
             shaping: Shaping::new(&order.stop, order.think_tags),
@@ -98,7 +146,15 @@ impl Run {
             caller_token: order.caller_token.clone(),
             relay,
             meter: order.meter.clone(),
+            memory: lent.as_ref().map(|lent| (lent.note(), false)),
+            lent,
+            replay,
         }
+    }
+
+    /// See [`super::Turn::memory`].
+    pub(super) fn memory(&self) -> Option<(Note, bool)> {
+        self.memory
     }
 
     /// See [`super::Turn::poll_events`].
@@ -150,8 +206,12 @@ impl Run {
                 self.finish(finish, sink);
                 Ok(())
             }
+            Phase::Remembering(remembering, _) => {
+                let remembered = ready!(remembering.as_mut().poll(cx));
+                return Poll::Ready(Some(self.remembered(remembered, sink)));
+            }
         };
-        Poll::Ready(Some(step.map_err(|failure| self.failed(failure))))
+        Poll::Ready(Some(step.or_else(|failure| self.failed(failure))))
     }
 
     /// Takes bytes of the stream.
@@ -162,12 +222,16 @@ impl Run {
         sink: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), Failure> {
         let mut result = Ok(());
-        let Self { decoder, reader, shaping, account, .. } = self;
+        let Self { decoder, reader, shaping, account, lent, .. } = self;
+        let mut pass = Passing { account, lent: lent.as_mut(), shaping, sink: &mut *sink };
         let decoded = decoder.push(bytes, |event| {
-            if result.is_ok() && !reader.is_over() && !shaping.stopped() {
-                result = reader.read(event, &mut |event| account.pass(event, shaping, sink));
+            if result.is_ok() && !reader.is_over() && !pass.is_done() {
+                result = reader.read(event, &mut |event| pass.event(event));
             }
         });
+        if self.account.misplaced {
+            return Err(lost());
+        }
         if self.shaping.stopped() {
             self.abandon();
             self.answered(Finish::StopWord, sink);
@@ -189,14 +253,18 @@ impl Run {
     /// The stream is over, properly or after a grace.
     fn stream_ended(&mut self, sink: &mut dyn FnMut(Event<'_>)) -> Result<(), Failure> {
         let mut result = Ok(());
-        let Self { decoder, reader, shaping, account, .. } = self;
+        let Self { decoder, reader, shaping, account, lent, .. } = self;
+        let mut pass = Passing { account, lent: lent.as_mut(), shaping, sink: &mut *sink };
         decoder.finish(|event| {
-            if !reader.is_over() {
-                result = reader.read(event, &mut |event| account.pass(event, shaping, sink));
+            if !reader.is_over() && !pass.account.misplaced {
+                result = reader.read(event, &mut |event| pass.event(event));
             }
         });
+        if pass.account.misplaced {
+            return Err(lost());
+        }
         result?;
-        self.reader.end(&mut |event| self.account.pass(event, &mut self.shaping, sink))?;
+        reader.end(&mut |event| pass.event(event))?;
         let finish = if self.shaping.stopped() { Finish::StopWord } else { Finish::Completed };
         self.answered(finish, sink);
         Ok(())
@@ -205,8 +273,8 @@ impl Run {
     /// The answer is whole: ends the run, or asks what it cost first.
     fn answered(&mut self, finish: Finish, sink: &mut dyn FnMut(Event<'_>)) {
         match &self.account.ids {
-            Some((conversation, chat)) if self.wants_usage && self.account.usage.is_none() => {
-                let call = retrieve::retrieve(conversation, chat);
+            Some(ids) if self.wants_usage && self.account.usage.is_none() => {
+                let call = retrieve::retrieve(&ids.conversation, &ids.chat);
                 let target = self.target.clone();
                 let token = self.token();
                 let asking = Box::pin(async move {
@@ -224,21 +292,94 @@ impl Run {
     fn finish(&mut self, finish: Finish, sink: &mut dyn FnMut(Event<'_>)) {
         self.phase = Phase::Over;
         self.settle(true);
-        self.shaping.push(Event::Finished(finish), sink);
+        let lent = self.lent.take();
+        let ending = match finish {
+            Finish::Completed => self.answered_ending(),
+            Finish::StopWord => Ending::Cut(self.account.ids.as_ref().map(Ids::chat)),
+        };
+        match lent.and_then(|mut lent| lent.settlement(ending)) {
+            Some(settlement) => {
+                let remembering = Box::pin(remember(settlement, self.relay.clone()));
+                self.phase = Phase::Remembering(remembering, End::Finished(finish));
+            }
+            None => self.shaping.push(Event::Finished(finish), sink),
+        }
     }
 
-    /// Ends a run that failed.
-    fn failed(&mut self, mut failure: Failure) -> Failure {
+    /// How a turn with a whole answer ends. Without its chat's name it cannot
+    /// be gone on with.
+    fn answered_ending(&self) -> Ending<'_> {
+        match &self.account.ids {
+            Some(ids) => Ending::Answered { chat: ids.chat(), asked: self.account.asked },
+            None => Ending::Failed,
+        }
+    }
+
+    /// The end is remembered, or will not be.
+    fn remembered(&mut self, remembered: bool, sink: &mut dyn FnMut(Event<'_>)) -> Result<(), Failure> {
+        if let Some((_, lost)) = &mut self.memory {
+            *lost = !remembered;
+        }
+        match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Remembering(_, End::Finished(finish)) => {
+                self.shaping.push(Event::Finished(finish), sink);
+                Ok(())
+            }
+            Phase::Remembering(_, End::Failed(failure)) => Err(failure),
+            // Only that phase leads here.
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends a run that failed, or begins it again.
+    fn failed(&mut self, mut failure: Failure) -> Result<(), Failure> {
+        let gone = self.account.misplaced || error::is_forgotten(&failure);
+        let forgotten = gone && !self.account.spoken && self.lent.as_ref().is_some_and(|lent| lent.goes_on());
+        if forgotten {
+            if let Some(replay) = self.replay.take() {
+                self.begin_again(&replay);
+                return Ok(());
+            }
+            failure = Failure { log_id: failure.log_id, detail: failure.detail, ..lost() };
+        }
         self.settle(failure.may_be_running);
-        if failure.may_be_running {
+        if failure.may_be_running || self.account.misplaced {
             self.abandon();
         }
         self.phase = Phase::Over;
         failure.log_id = failure.log_id.or_else(|| self.account.log_id.clone());
-        match self.token() {
-            Some(token) => failure.without(token.expose()),
-            None => failure,
+        if let Some(token) = self.token() {
+            failure = failure.without(token.expose());
         }
+        let ending = match () {
+            () if forgotten => Ending::Forgotten,
+            () if self.account.ids.is_none() && is_refusal(&failure) => Ending::Refused,
+            () => Ending::Failed,
+        };
+        match self.lent.take().and_then(|mut lent| lent.settlement(ending)) {
+            Some(settlement) => {
+                let remembering = Box::pin(remember(settlement, self.relay.clone()));
+                self.phase = Phase::Remembering(remembering, End::Failed(failure));
+                Ok(())
+            }
+            None => Err(failure),
+        }
+    }
+
+    /// Coze has forgotten the conversation: the whole transcript goes to a
+    /// fresh one. The client knows of nothing yet.
+    fn begin_again(&mut self, replay: &Replay) {
+        self.abandon();
+        if let Some(lent) = &mut self.lent {
+            lent.replay();
+            self.memory = Some((lent.note(), false));
+        }
+        let target = self.target.clone();
+        let call = coze::chat::call(&target.bot_id, &replay.user_id, &replay.prompt, None);
+        self.phase = Phase::Opening(open(target, call, self.caller_token.clone()));
+        (self.decoder, self.reader) = (sse::Decoder::default(), Reader::default());
+        self.account = Account::default();
+        self.clocks.restart();
     }
 
     /// Lets go of a stream that has said all, so that its connection can
@@ -264,15 +405,12 @@ impl Run {
         if !unfinished || self.reader.has_ended() || self.target.deployment.kind != DeploymentKind::Cloud {
             return;
         }
-        let (Some((conversation, chat)), Some(token)) = (&self.account.ids, self.token()) else {
+        let (Some(ids), Some(token)) = (&self.account.ids, self.token()) else {
             return;
         };
-        if tokio::runtime::Handle::try_current().is_err() {
-            return;
-        }
-        let call = retrieve::cancel(conversation, chat);
+        let call = retrieve::cancel(&ids.conversation, &ids.chat);
         let target = self.target.clone();
-        self.relay.tracker.spawn(async move {
+        self.relay.spawn(async move {
             if let Err(failure) = target.deployment.client.fetch(&call, &token).await {
                 tracing::debug!(%failure, "a chat that nobody waits for could not be cancelled");
             }
@@ -287,12 +425,12 @@ impl Run {
         };
         let usage = self.account.usage.or_else(|| self.reader.usage().filter(|_| !ask));
         match (&self.account.ids, self.token()) {
-            (Some((conversation, chat)), Some(token)) if ask && usage.is_none() => {
+            (Some(ids), Some(token)) if ask && usage.is_none() => {
                 let chat = Chat {
                     target: self.target.clone(),
                     token,
-                    conversation: conversation.clone(),
-                    chat: chat.clone(),
+                    conversation: ids.conversation.clone(),
+                    chat: ids.chat.clone(),
                     least: self.reader.usage(),
                 };
                 self.relay.settlement.begin(&self.relay.tracker, chat, meter);
@@ -313,33 +451,96 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
+        let answered = matches!(self.phase, Phase::Counting(_, Finish::Completed));
         self.settle(true);
-        self.abandon();
+        match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Remembering(remembering, _) => self.relay.spawn(async move {
+                remembering.await;
+            }),
+            phase => {
+                self.phase = phase;
+                self.abandon();
+            }
+        }
+        if let Some(lent) = self.lent.take() {
+            let ending = if answered {
+                self.answered_ending()
+            } else {
+                Ending::Cut(self.account.ids.as_ref().map(Ids::chat))
+            };
+            lent.end_in_background(ending);
+        }
     }
 }
 
-impl Account {
+/// The way of an event from the reader to the sink.
+struct Passing<'r, 's> {
+    account: &'r mut Account,
+    lent: Option<&'r mut Lent>,
+    shaping: &'r mut Shaping,
+    sink: &'s mut dyn FnMut(Event<'_>),
+}
+
+impl Passing<'_, '_> {
+    /// Whether nothing more is wanted.
+    fn is_done(&self) -> bool {
+        self.shaping.stopped() || self.account.misplaced
+    }
+
     /// Takes note of an event and passes it on. The end is not passed on:
     /// the run itself decides when that has come.
-    fn pass(&mut self, event: Event<'_>, shaping: &mut Shaping, sink: &mut dyn FnMut(Event<'_>)) {
-        match &event {
-            Event::Started { conversation, chat } => {
-                self.ids = Some((conversation.to_string(), chat.to_string()));
-            }
-            Event::Usage(usage) => self.usage = Some(*usage),
-            Event::Finished(_) => return,
-            _ => {}
+    fn event(&mut self, event: Event<'_>) {
+        if self.account.misplaced {
+            return;
         }
-        shaping.push(event, sink);
+        match &event {
+            Event::Started { conversation, chat, section } => {
+                let ids = Ids {
+                    conversation: conversation.to_string(),
+                    chat: chat.to_string(),
+                    section: section.as_deref().map(str::to_owned),
+                };
+                let placed = self.lent.as_ref().is_none_or(|lent| lent.is_at(ids.chat()));
+                self.account.ids = Some(ids);
+                if !placed {
+                    self.account.misplaced = true;
+                    return;
+                }
+            }
+            Event::Text(text) => {
+                self.account.spoken = true;
+                if let Some(lent) = &mut self.lent {
+                    lent.hear(text);
+                }
+            }
+            Event::Thinking(_) => self.account.spoken = true,
+            Event::Asked => self.account.asked = true,
+            Event::Usage(usage) => self.account.usage = Some(*usage),
+            Event::Finished(_) => return,
+            Event::Logged(_) | Event::Suggestion(_) => {}
+        }
+        self.shaping.push(event, self.sink);
     }
+}
+
+/// Whether a failure says that Coze began nothing.
+fn is_refusal(failure: &Failure) -> bool {
+    let refused = matches!(
+        failure.kind,
+        Kind::Auth
+            | Kind::ModelUnavailable
+            | Kind::RateLimited(_)
+            | Kind::Quota
+            | Kind::Busy
+            | Kind::Unsupported
+            | Kind::Unreachable(_)
+    );
+    refused && !failure.may_be_running
 }
 
 /// Opens the stream; once more with another token, if Coze refuses the one
 /// from a file and the file has a new one: nothing has run then.
-fn open(order: &Order) -> Boxed<Result<Opened, Failure>> {
-    let target = order.target.clone();
-    let call = order.call.clone();
-    let caller_token = order.caller_token.clone();
+fn open(target: Target, call: Call, caller_token: Option<Secret>) -> Boxed<Result<Opened, Failure>> {
     Box::pin(async move {
         let client = &target.deployment.client;
         let source = match (&caller_token, &target.token) {

@@ -16,6 +16,8 @@ pub enum Event<'a> {
         conversation: Cow<'a, str>,
         /// Coze's id of the chat (this one run).
         chat: Cow<'a, str>,
+        /// Coze's id of the conversation's section, if it says.
+        section: Option<Cow<'a, str>>,
     },
     /// More of the answer. Several answers of one chat come with a blank
     /// line between them already.
@@ -24,6 +26,9 @@ pub enum Event<'a> {
     Thinking(Text<'a>),
     /// A question that the bot suggests to the user as the next one.
     Suggestion(Cow<'a, str>),
+    /// The answer is a question, and the bot waits for what the user says to
+    /// it.
+    Asked,
     /// What the answer cost, as Coze counted it.
     Usage(Usage),
     /// The answer is whole. Nothing comes after it.

@@ -39,6 +39,8 @@ pub enum Kind {
     Quota,
     /// The Coze conversation has a chat running.
     Busy,
+    /// Coze knows the conversation no more, or has cleared it.
+    Forgotten,
     /// This Coze does not have the route.
     Unsupported,
     /// The bot wants a local plugin to be run.
@@ -66,6 +68,7 @@ impl Kind {
             Self::RateLimited(_) => "rate_limited",
             Self::Quota => "quota",
             Self::Busy => "busy",
+            Self::Forgotten => "forgotten",
             Self::Unsupported => "unsupported",
             Self::RequiresAction => "requires_action",
             Self::Broken => "broken",

@@ -29,13 +29,14 @@ impl Reply {
     pub fn push(&mut self, event: Event<'_>) {
         match event {
             Event::Logged(id) => self.log_id = Some(id.into_owned()),
-            Event::Started { conversation, chat } => {
+            Event::Started { conversation, chat, .. } => {
                 self.conversation = Some(conversation.into_owned());
                 self.chat = Some(chat.into_owned());
             }
             Event::Text(text) => text.write_escaped(&mut self.text),
             Event::Thinking(text) => text.write_escaped(&mut self.thinking),
             Event::Suggestion(text) => self.suggestions.push(text.into_owned()),
+            Event::Asked => {}
             Event::Usage(usage) => self.usage = Some(usage),
             Event::Finished(finish) => self.finish = Some(finish),
         }

@@ -54,12 +54,14 @@ enum Part<'a> {
     Image { file_url: &'a str },
 }
 
-/// The call that starts a chat of this bot in a conversation of its own.
+/// The call that starts a chat of this bot with these messages, in a
+/// conversation of its own, or in this one. (Only the query names it: in the
+/// body it would be ignored, protocol 3.1.)
 ///
 /// Coze is always asked to stream: only its stream shows every failure
 /// (protocol 3.8).
 #[must_use]
-pub fn call(bot_id: &str, user_id: &str, prompt: &Prompt) -> Call {
+pub fn call(bot_id: &str, user_id: &str, prompt: &Prompt, conversation: Option<&str>) -> Call {
     let body = Body {
         bot_id,
         user_id,
@@ -72,7 +74,15 @@ pub fn call(bot_id: &str, user_id: &str, prompt: &Prompt) -> Call {
     };
     Call {
         method: http::Method::POST,
-        path: "/v3/chat".to_owned(),
+        path: match conversation {
+            Some(id) => {
+                let query = url::form_urlencoded::Serializer::new(String::new())
+                    .append_pair("conversation_id", id)
+                    .finish();
+                format!("/v3/chat?{query}")
+            }
+            None => "/v3/chat".to_owned(),
+        },
         body: Some(serde_json::to_vec(&body).expect("strings and maps of strings always serialise").into()),
     }
 }
@@ -192,7 +202,7 @@ mod tests {
     use crate::turn::Image;
 
     fn body(prompt: &Prompt) -> Value {
-        let call = call("75", "team:ann", prompt);
+        let call = call("75", "team:ann", prompt, None);
         assert_eq!((call.method, call.path.as_str()), (http::Method::POST, "/v3/chat"));
         serde_json::from_slice(&call.body.unwrap()).unwrap()
     }
@@ -229,6 +239,12 @@ mod tests {
             parts,
             json!([{"type": "text", "text": "look"}, {"type": "image", "file_url": "https://x/y.png"}])
         );
+    }
+
+    #[test]
+    fn a_conversation_is_named_in_the_query() {
+        let call = call("75", "u", &texts(&["hi"]), Some("1&2"));
+        assert_eq!(call.path, "/v3/chat?conversation_id=1%262");
     }
 
     #[test]

@@ -143,7 +143,7 @@ impl Reader {
             b"conversation.message.completed" => self.completed(&parse(event.data)?, sink),
             b"conversation.chat.created" | b"conversation.chat.in_progress" => {
                 let chat: Chat<'_> = parse(event.data)?;
-                self.start(&chat.conversation_id, &chat.id, sink);
+                self.start([&chat.conversation_id, &chat.id, &chat.section_id], sink);
                 Ok(())
             }
             b"conversation.chat.completed" => {
@@ -209,12 +209,16 @@ impl Reader {
         Ok(())
     }
 
-    fn start(&mut self, conversation: &Word<'_>, chat: &Word<'_>, sink: Sink<'_>) {
+    fn start(&mut self, [conversation, chat, section]: [&Word<'_>; 3], sink: Sink<'_>) {
         if self.started || conversation.0.is_empty() || chat.0.is_empty() {
             return;
         }
         self.started = true;
-        sink(Event::Started { conversation: Cow::Borrowed(&conversation.0), chat: Cow::Borrowed(&chat.0) });
+        sink(Event::Started {
+            conversation: Cow::Borrowed(&conversation.0),
+            chat: Cow::Borrowed(&chat.0),
+            section: (!section.0.is_empty()).then_some(Cow::Borrowed(&section.0)),
+        });
     }
 
     fn chat_ended(&mut self, chat: &Chat<'_>, sink: Sink<'_>) -> Result<(), Failure> {
@@ -223,7 +227,7 @@ impl Reader {
         {
             return Err(fault(&fault_of.code, &fault_of.msg));
         }
-        self.start(&chat.conversation_id, &chat.id, sink);
+        self.start([&chat.conversation_id, &chat.id, &chat.section_id], sink);
         let usage = chat.usage.as_ref().and_then(super::wire::Counts::usage);
         self.chat_usage = usage.or(self.chat_usage);
         self.state = State::Ended;
@@ -231,7 +235,7 @@ impl Reader {
     }
 
     fn delta(&mut self, message: &Message<'_>, sink: Sink<'_>) -> Result<(), Failure> {
-        self.start(&message.conversation_id, &message.chat_id, sink);
+        self.start([&message.conversation_id, &message.chat_id, &message.section_id], sink);
         if message.kind.0 != "answer" {
             return Ok(());
         }
@@ -255,7 +259,7 @@ impl Reader {
     }
 
     fn completed(&mut self, message: &Message<'_>, sink: Sink<'_>) -> Result<(), Failure> {
-        self.start(&message.conversation_id, &message.chat_id, sink);
+        self.start([&message.conversation_id, &message.chat_id, &message.section_id], sink);
         match &*message.kind.0 {
             "answer" => {}
             "follow_up" => {
@@ -264,6 +268,12 @@ impl Reader {
                     if self.suggested <= MAX_SUGGESTED_BYTES {
                         sink(Event::Suggestion(text.decode()));
                     }
+                }
+                return Ok(());
+            }
+            "verbose" => {
+                if string(message.content)?.is_some_and(|text| is_interrupt(&text.decode())) {
+                    sink(Event::Asked);
                 }
                 return Ok(());
             }
@@ -363,6 +373,17 @@ impl Reader {
             self.text(&id, Text::Plain(Cow::Owned(text)), sink);
         }
     }
+}
+
+/// Whether a verbose message says that the bot waits for an answer
+/// (`chat_interrupt_card.server.sse`).
+fn is_interrupt(json: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Verbose<'a> {
+        #[serde(borrow, default)]
+        msg_type: Word<'a>,
+    }
+    serde_json::from_str::<Verbose<'_>>(json).is_ok_and(|verbose| verbose.msg_type.0 == "interrupt")
 }
 
 fn is_error(name: &[u8]) -> bool {

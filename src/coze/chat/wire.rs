@@ -58,6 +58,8 @@ pub(super) struct Message<'a> {
     pub(super) conversation_id: Word<'a>,
     #[serde(borrow)]
     pub(super) chat_id: Word<'a>,
+    #[serde(borrow)]
+    pub(super) section_id: Word<'a>,
     #[serde(borrow, rename = "type")]
     pub(super) kind: Word<'a>,
     #[serde(borrow)]
@@ -93,6 +95,8 @@ pub(super) struct Chat<'a> {
     pub(super) id: Word<'a>,
     #[serde(borrow)]
     pub(super) conversation_id: Word<'a>,
+    #[serde(borrow)]
+    pub(super) section_id: Word<'a>,
     #[serde(borrow)]
     pub(super) usage: Option<Counts<'a>>,
     #[serde(borrow)]

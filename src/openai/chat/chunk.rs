@@ -66,7 +66,7 @@ impl Encoder {
         };
         match event {
             Event::Logged(id) => choice.extras.log_id = Some(id.into_owned()),
-            Event::Started { conversation, chat } => {
+            Event::Started { conversation, chat, .. } => {
                 choice.extras.conversation = Some(conversation.into_owned());
                 choice.extras.chat = Some(chat.into_owned());
             }
@@ -81,6 +81,8 @@ impl Encoder {
             },
             // Written for all choices together, by `finish`.
             Event::Finished(_) => {}
+            // A question reads like any other answer.
+            Event::Asked => {}
         }
     }
 

@@ -1,0 +1,344 @@
+//! Which of Coze's conversations a request belongs to, and which of its
+//! messages are new there.
+//!
+//! Stock clients resend the whole transcript each turn, and Coze keeps the
+//! history itself. In comes what a client sent, out come a [`Plan`] and, where
+//! the turn is remembered, a [`Thread`] that is ended with it.
+//!
+//! ```text
+//!  Prompt ──▶ fingerprint ──▶ Sent ─┐
+//!                 │ head, name, id  ├──▶ plan ──▶ Plan, Note
+//!                 ▼                 │
+//!              Store::claim ──▶ Record                Thread::end
+//!                                                          │
+//!              Store::settle ◀── Settlement ◀──────────────┘
+//! ```
+//!
+//! Decides, and awaits nothing but a store: it knows no clock and never calls
+//! Coze.
+
+mod fingerprint;
+mod normal;
+mod plan;
+mod record;
+mod thread;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+pub use fingerprint::{Chain, Fingerprints, Space, random_id};
+pub use plan::{Mode, Note, Plan, Reason, Sent, fresh, plan, rounds};
+pub use record::{Owner, Place, Record, State};
+pub use thread::{Chat, Ending, Settlement, Thread};
+
+use crate::store::{By, Claimed, Entry, Id, Key, Lease, Store, Unavailable};
+use crate::turn::{Prompt, Role};
+use thread::{Hold, Opening};
+
+/// How long a turn holds a conversation unless it says that it goes on.
+pub const LEASE: Duration = Duration::from_secs(30);
+
+/// How often it has to say so.
+pub const RENEWAL: Duration = Duration::from_secs(10);
+
+/// How the gateway's own names of conversations begin.
+pub const ID_PREFIX: &str = "conv_";
+
+/// The longest name that a client may give, in bytes.
+const MAX_NAME_BYTES: usize = 256;
+
+/// All conversations that the gateway remembers.
+#[derive(Clone)]
+pub struct Conversations {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Arc<dyn Store>,
+    /// Known once the store has been asked.
+    prints: OnceLock<Fingerprints>,
+    /// The leases of turns that go on.
+    leases: Mutex<HashSet<Lease>>,
+}
+
+impl fmt::Debug for Conversations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conversations").field("store", &self.shared.store).finish_non_exhaustive()
+    }
+}
+
+/// What a client calls the conversation that it means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// A name that it gave.
+    Given(String),
+    /// An id that the gateway gave.
+    Own(Id),
+    /// Like an id of the gateway's, which never gave it.
+    Nobodys,
+}
+
+/// A text that cannot name a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be 1 to 256 bytes without control characters")]
+pub struct BadName;
+
+impl Name {
+    /// Reads a name.
+    ///
+    /// # Errors
+    /// If it is empty, too long, or holds control characters.
+    pub fn parse(text: &str) -> Result<Self, BadName> {
+        if text.is_empty() || text.len() > MAX_NAME_BYTES || text.chars().any(char::is_control) {
+            return Err(BadName);
+        }
+        Ok(match text.strip_prefix(ID_PREFIX) {
+            Some(id) => id.parse().map_or(Self::Nobodys, Self::Own),
+            None => Self::Given(text.to_owned()),
+        })
+    }
+}
+
+/// What a turn wants of the memory.
+#[derive(Clone, Debug)]
+pub struct Wanted<'a> {
+    /// Whose conversations are meant.
+    pub space: Space<'a>,
+    /// Which of them, if the client says so.
+    pub name: Option<&'a Name>,
+    /// Whether a request that names a conversation is the whole transcript,
+    /// even without a word of the assistant's.
+    pub whole: bool,
+    /// What the bot is to be shown.
+    pub prompt: &'a Prompt,
+    /// How many rounds of a conversation Coze shows the bot.
+    pub history_rounds: u32,
+}
+
+/// How a turn begins.
+#[derive(Debug)]
+pub enum Begun {
+    /// So.
+    Planned {
+        /// What is sent where.
+        plan: Plan,
+        /// Ends with the turn.
+        thread: Box<Thread>,
+    },
+    /// Not yet: another turn is in the conversation, for this long at most if
+    /// it has died.
+    Busy(Duration),
+    /// Not at all: there is no such conversation.
+    NotFound,
+}
+
+/// What a prompt comes to.
+struct Reading {
+    space: Key,
+    sent: Sent,
+    /// All of it.
+    chain: Chain,
+    /// How it begins: everything up to the assistant's first words.
+    root: Key,
+}
+
+impl Conversations {
+    /// Remembers in this store.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        let shared = Shared { store, prints: OnceLock::new(), leases: Mutex::new(HashSet::new()) };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The store itself.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.shared.store
+    }
+
+    /// Begins a turn.
+    ///
+    /// # Errors
+    /// If the store is away.
+    pub async fn begin(&self, wanted: &Wanted<'_>) -> Result<Begun, Unavailable> {
+        let prints = self.prints().await?;
+        let reading = read(prints, wanted);
+        let id = random_id().map_err(|error| Unavailable(error.to_string()))?;
+        let by = match wanted.name {
+            // Nothing can be known of a beginning.
+            None if reading.sent.is_first() => return Ok(self.unknown(id, wanted, reading, None)),
+            None => By::Head { head: reading.sent.before, root: reading.root },
+            Some(Name::Given(name)) => {
+                By::Name { name: prints.name(reading.space, name), space: reading.space, id }
+            }
+            Some(Name::Own(id)) => By::Id { id: *id, space: reading.space },
+            Some(Name::Nobodys) => return Ok(Begun::NotFound),
+        };
+        let claimed = self.shared.store.claim(by, LEASE).await?;
+        Ok(match (claimed, wanted.name) {
+            (Claimed::Lent { lease, entry, abandoned }, _) => {
+                self.lent(self.hold(lease), &entry, abandoned, wanted, reading)
+            }
+            (Claimed::Absent { .. }, Some(_)) => Begun::NotFound,
+            (Claimed::Absent { begun }, None) => {
+                let reason = if begun { Reason::Edited } else { Reason::Unknown };
+                self.unknown(id, wanted, reading, Some(reason))
+            }
+            (Claimed::Ambiguous, _) => self.unknown(id, wanted, reading, Some(Reason::Ambiguous)),
+            (Claimed::Busy(_), None) => self.unknown(id, wanted, reading, Some(Reason::Edited)),
+            (Claimed::Busy(wait), Some(_)) => Begun::Busy(wait),
+        })
+    }
+
+    /// Everything to a fresh conversation that is remembered as a new one.
+    fn unknown(&self, id: Id, wanted: &Wanted<'_>, reading: Reading, reason: Option<Reason>) -> Begun {
+        let (plan, note) = fresh(&reading.sent, reason);
+        let before = Record { owner: owner(&wanted.space), ..Record::default() };
+        let chain = Some(reading.chain.clone());
+        let thread = Thread::new(id, self.opening(before, chain, note, &reading));
+        Begun::Planned { plan, thread: Box::new(thread) }
+    }
+
+    /// Whatever becomes of a conversation that was lent.
+    fn lent(
+        &self,
+        hold: Hold,
+        entry: &Entry,
+        abandoned: bool,
+        wanted: &Wanted<'_>,
+        reading: Reading,
+    ) -> Begun {
+        let mut record = Record::from_bytes(&entry.value)
+            .unwrap_or_else(|| Record { owner: owner(&wanted.space), ..Record::default() });
+        match wanted.name {
+            Some(Name::Given(name)) => record.name = Some(name.clone()),
+            Some(Name::Own(_)) => record.by_id = record.name.is_none(),
+            Some(Name::Nobodys) | None => {}
+        }
+        let (plan, note) = plan(&reading.sent, &record, abandoned, wanted.history_rounds);
+        let chain = match &plan {
+            // The new messages go on top of what there is.
+            Plan::Continue { new, .. } | Plan::Resume { new, .. } | Plan::Rebuild { new, .. }
+                if reading.sent.delta =>
+            {
+                let known = self.known_prints().zip(record.head).filter(|_| !is_cut(&plan));
+                known.map(|(prints, head)| {
+                    let mut chain = prints.chain_after(head);
+                    let messages = wanted.prompt.messages.get(new.clone()).unwrap_or_default();
+                    messages.iter().for_each(|message| chain.push(message));
+                    chain
+                })
+            }
+            _ => Some(reading.chain.clone()),
+        };
+        // Put back, it would still be one whose last turn nobody knows.
+        if abandoned {
+            record.state = State::Failed;
+        }
+        let thread = Thread::lent(hold, self.opening(record, chain, note, &reading), &plan);
+        Begun::Planned { plan, thread: Box::new(thread) }
+    }
+
+    fn opening(&self, before: Record, chain: Option<Chain>, note: Note, reading: &Reading) -> Opening {
+        Opening {
+            memory: self.clone(),
+            space: reading.space,
+            before,
+            chain,
+            root: Some(reading.root),
+            system: reading.sent.system,
+            messages: reading.sent.messages,
+            note,
+        }
+    }
+
+    async fn prints(&self) -> Result<&Fingerprints, Unavailable> {
+        if let Some(prints) = self.known_prints() {
+            return Ok(prints);
+        }
+        let secret = self.shared.store.secret().await?;
+        Ok(self.shared.prints.get_or_init(|| Fingerprints::new(&secret)))
+    }
+
+    fn known_prints(&self) -> Option<&Fingerprints> {
+        self.shared.prints.get()
+    }
+
+    fn hold(&self, lease: Lease) -> Hold {
+        self.leases().insert(lease);
+        Hold { lease, memory: self.clone() }
+    }
+
+    /// Says of every turn that it goes on. To be called every [`RENEWAL`].
+    ///
+    /// # Errors
+    /// If the store is away; the leases go on running then.
+    pub async fn renew(&self) -> Result<(), Unavailable> {
+        let leases: Vec<Lease> = self.leases().iter().copied().collect();
+        if leases.is_empty() {
+            return Ok(());
+        }
+        // A lost one is noticed when its turn ends.
+        for lost in self.shared.store.renew(leases, LEASE).await? {
+            self.leases().remove(&lost);
+        }
+        Ok(())
+    }
+
+    fn leases(&self) -> std::sync::MutexGuard<'_, HashSet<Lease>> {
+        self.shared.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a plan goes on with Coze's words instead of the client's.
+fn is_cut(plan: &Plan) -> bool {
+    matches!(plan, Plan::Continue { after: Some(_), .. })
+}
+
+fn owner(space: &Space<'_>) -> Owner {
+    Owner {
+        key: space.caller.to_owned(),
+        deployment: space.deployment.to_owned(),
+        target: space.target.to_owned(),
+        user: space.user.map(str::to_owned),
+    }
+}
+
+/// Reads a prompt once.
+fn read(prints: &Fingerprints, wanted: &Wanted<'_>) -> Reading {
+    let Wanted { space, name, whole, prompt, .. } = wanted;
+    let space = prints.space(space);
+    let messages = &prompt.messages;
+    let last = messages.iter().rposition(|message| message.role == Role::Assistant);
+    let new = last.map_or(0, |last| last + 1);
+    let mut chain = prints.chain(space);
+    let (mut root, mut before) = (None, chain.head());
+    for (index, message) in messages.iter().enumerate() {
+        if index == new {
+            before = chain.head();
+        }
+        if root.is_none() && message.role == Role::Assistant {
+            root = Some(chain.head());
+        }
+        chain.push(message);
+    }
+    let system = match (&prompt.variable, prompt.pinned) {
+        (Some((_, text)), _) => Some(prints.system(text)),
+        (None, 0) => None,
+        (None, _) => messages.first().map(|message| prints.system(&message.text)),
+    };
+    let sent = Sent {
+        delta: name.is_some() && !whole && new == 0,
+        messages: messages.len(),
+        pinned: prompt.pinned,
+        new,
+        before,
+        system,
+    };
+    Reading { space, sent, root: root.unwrap_or_else(|| chain.head()), chain }
+}
+
+#[cfg(test)]
+mod tests;

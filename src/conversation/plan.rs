@@ -1,0 +1,260 @@
+//! What becomes of a turn: a pure function of what the client sent and of
+//! what is remembered.
+//!
+//! The rule above all others: what the client sends is what the bot sees,
+//! once. Whenever it is not certain that a conversation at Coze holds just
+//! what the client's transcript holds, the transcript is sent whole, to a
+//! fresh one: an absent memory is always safe.
+
+use std::fmt;
+use std::ops::Range;
+
+use super::record::{Place, Record, State};
+use crate::store::Key;
+
+/// What a request says, as far as its conversation is concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Whether these are only the new messages of a conversation that has a
+    /// name; otherwise they are the whole transcript.
+    pub delta: bool,
+    /// How many messages there are, the system text's included.
+    pub messages: usize,
+    /// How many of them, at the front, are the system text: 0 or 1.
+    pub pinned: usize,
+    /// The first message after the assistant's last one; 0 if there is none
+    /// of the assistant's.
+    pub new: usize,
+    /// The head of everything before `new`.
+    pub before: Key,
+    /// The system text.
+    pub system: Option<Key>,
+}
+
+/// What becomes of a turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Everything goes to a fresh conversation that nobody will know of.
+    Detached,
+    /// Everything goes to a fresh conversation.
+    Fresh,
+    /// The new messages go to the conversation.
+    Continue {
+        /// Where to.
+        place: Place,
+        /// Which messages are new.
+        new: Range<usize>,
+        /// A chat there that may still run, and whose end comes first.
+        after: Option<String>,
+    },
+    /// The one new message answers what the bot asked there.
+    Resume {
+        /// Where to.
+        place: Place,
+        /// Which message it is.
+        new: Range<usize>,
+    },
+    /// What Coze holds up to the last good chat goes to a fresh conversation,
+    /// and the new messages with it.
+    Rebuild {
+        /// Where it lies now.
+        place: Place,
+        /// Which messages are new.
+        new: Range<usize>,
+    },
+}
+
+/// What a client is told of the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Note {
+    /// What was done.
+    pub mode: Mode,
+    /// Why.
+    pub reason: Option<Reason>,
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// A conversation began.
+    New,
+    /// A conversation went on.
+    Continued,
+    /// A question of the bot's was answered.
+    Resumed,
+    /// The client's transcript was sent to a fresh conversation.
+    Replayed,
+    /// What Coze held was sent to a fresh conversation.
+    Rebuilt,
+}
+
+/// Why a conversation did not simply go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The model's memory is off.
+    Off,
+    /// The model's memory is for conversations with a name, and this has
+    /// none.
+    Unnamed,
+    /// Several answers at once were asked for.
+    Choices,
+    /// Nothing like it is known.
+    Unknown,
+    /// It begins like one that is known, and goes on otherwise: an edit, a
+    /// regeneration, a branch.
+    Edited,
+    /// Several conversations have these words.
+    Ambiguous,
+    /// It would pass the rounds that Coze shows the bot.
+    HistoryFull,
+    /// Its last turn failed.
+    Failed,
+    /// Its last answer was cut, and the client holds other words than Coze.
+    Cut,
+    /// Its last turn never came to an end, so that nobody knows how.
+    Interrupted,
+    /// The bot had asked something, and this is not just the answer.
+    Question,
+    /// Coze knows it no more, or has cleared it.
+    Forgotten,
+    /// The state store is away.
+    StateUnavailable,
+}
+
+/// Decides what becomes of a turn in a conversation that was lent to it, as
+/// it was last settled; `abandoned` says that a turn since then never was.
+/// Rounds beyond `history_rounds` the bot would not see.
+#[must_use]
+pub fn plan(sent: &Sent, record: &Record, abandoned: bool, history_rounds: u32) -> (Plan, Note) {
+    let Some(place) = record.place.clone() else {
+        let reason = (!sent.is_first()).then_some(Reason::Unknown);
+        return fresh(sent, reason);
+    };
+    let new = sent.new_messages(record);
+    if abandoned || record.state == State::Failed {
+        let reason = if abandoned { Reason::Interrupted } else { Reason::Failed };
+        return anew(sent, place, new, reason);
+    }
+    if let State::Cut(chat) = &record.state {
+        return if sent.delta {
+            let after = Some(chat.clone());
+            (Plan::Continue { place, new, after }, Note::new(Mode::Continued, None))
+        } else {
+            fresh(sent, Some(Reason::Cut))
+        };
+    }
+    if !sent.delta && record.head != Some(sent.before) {
+        return fresh(sent, Some(Reason::Edited));
+    }
+    if record.state == State::Asked {
+        let system_stays = sent.system.is_none() || sent.system == record.system;
+        return if new.len() == 1 && system_stays {
+            (Plan::Resume { place, new }, Note::new(Mode::Resumed, None))
+        } else {
+            anew(sent, place, new, Reason::Question)
+        };
+    }
+    if !sent.delta && record.rounds.saturating_add(rounds(new.len())) > history_rounds {
+        return fresh(sent, Some(Reason::HistoryFull));
+    }
+    (Plan::Continue { place, new, after: None }, Note::new(Mode::Continued, None))
+}
+
+/// Everything to a fresh conversation. The client is told why, if it sent
+/// more than a beginning.
+#[must_use]
+pub fn fresh(sent: &Sent, reason: Option<Reason>) -> (Plan, Note) {
+    let mode = if reason.is_none() || (sent.delta && sent.is_first()) { Mode::New } else { Mode::Replayed };
+    (Plan::Fresh, Note::new(mode, reason))
+}
+
+/// A conversation cannot go on where it lies: from the client's words if it
+/// has sent them, else from Coze's.
+fn anew(sent: &Sent, place: Place, new: Range<usize>, reason: Reason) -> (Plan, Note) {
+    if sent.delta {
+        (Plan::Rebuild { place, new }, Note::new(Mode::Rebuilt, Some(reason)))
+    } else {
+        fresh(sent, Some(reason))
+    }
+}
+
+/// As how many rounds Coze counts messages: all but the last one share a
+/// record of their own (protocol 3.3).
+#[must_use]
+pub fn rounds(messages: usize) -> u32 {
+    if messages > 1 { 2 } else { 1 }
+}
+
+impl Sent {
+    /// Whether it holds nothing that a bot has said.
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        self.new == 0
+    }
+
+    /// Which messages the conversation does not hold. In a delta the system
+    /// text is new where it has changed.
+    fn new_messages(&self, record: &Record) -> Range<usize> {
+        let known = self.delta && self.system.is_some() && self.system == record.system;
+        let start = if known { self.pinned } else { self.new };
+        start..self.messages
+    }
+}
+
+impl Note {
+    /// What was done, and why.
+    #[must_use]
+    pub fn new(mode: Mode, reason: Option<Reason>) -> Self {
+        Self { mode, reason }
+    }
+}
+
+impl fmt::Display for Note {
+    /// As the header `x-cozeway-conversation` has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.mode.name())?;
+        match self.reason {
+            Some(reason) => write!(f, "; reason={}", reason.name()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Mode {
+    /// Its name in headers, logs and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Continued => "continued",
+            Self::Resumed => "resumed",
+            Self::Replayed => "replayed",
+            Self::Rebuilt => "rebuilt",
+        }
+    }
+}
+
+impl Reason {
+    /// Its name in headers, logs and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Unnamed => "unnamed",
+            Self::Choices => "choices",
+            Self::Unknown => "unknown",
+            Self::Edited => "edited",
+            Self::Ambiguous => "ambiguous",
+            Self::HistoryFull => "history_full",
+            Self::Failed => "failed",
+            Self::Cut => "cut",
+            Self::Interrupted => "interrupted",
+            Self::Question => "question",
+            Self::Forgotten => "forgotten",
+            Self::StateUnavailable => "state_unavailable",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

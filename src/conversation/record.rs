@@ -1,0 +1,147 @@
+//! What is remembered of one conversation, as the store keeps it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::Key;
+
+/// One conversation at Coze, and how far it has come. Holds no word of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Whose it is, for the operator's eyes.
+    #[serde(flatten)]
+    pub owner: Owner,
+    /// Its client's name for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether its client calls it by its id: then that, too, is a name.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub by_id: bool,
+    /// Coze's conversation, once a turn there has ended well or may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+    /// The transcript so far; `None` where Coze holds other words than the
+    /// client.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "hex")]
+    pub head: Option<Key>,
+    /// How the transcript begins.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "hex")]
+    pub root: Option<Key>,
+    /// The system text in force.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "hex")]
+    pub system: Option<Key>,
+    /// How many rounds Coze counts in it (protocol 3.3).
+    #[serde(default)]
+    pub rounds: u32,
+    /// How its last turn ended.
+    #[serde(default)]
+    pub state: State,
+}
+
+/// Whose a conversation is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// The name of a key, or a token's hash; empty without keys.
+    pub key: String,
+    /// The deployment's name.
+    pub deployment: String,
+    /// The id of the bot or flow.
+    pub target: String,
+    /// The caller's user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+}
+
+/// Where a conversation lies at Coze.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The conversation's id.
+    pub conversation: String,
+    /// Its section, where Coze says: another one has another history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub section: Option<String>,
+    /// The last chat that ended well.
+    pub chat: String,
+}
+
+/// How the last turn of a conversation ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// With an answer.
+    #[default]
+    Answered,
+    /// With a question of the bot's, which the next message answers.
+    Asked,
+    /// The client left or a stop string cut, and Coze's words count: this
+    /// chat may still run.
+    Cut(String),
+    /// It failed, and Coze has kept what the user said.
+    Failed,
+}
+
+impl Record {
+    /// As the store keeps it.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("strings and numbers always serialise")
+    }
+
+    /// What [`to_bytes`](Self::to_bytes) has written; `None` if it is
+    /// something else, or nothing.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference to the field")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// Keys in hex.
+mod hex {
+    use serde::{Deserialize, Deserializer, Serialize as _, Serializer};
+
+    use crate::store::{Id, Key};
+
+    #[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
+    pub(super) fn serialize<S: Serializer>(key: &Option<Key>, serializer: S) -> Result<S::Ok, S::Error> {
+        key.map(|key| Id(key).to_string()).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Key>, D::Error> {
+        let text: Option<std::borrow::Cow<'de, str>> = Option::deserialize(deserializer)?;
+        text.map(|text| text.parse::<Id>().map(|id| id.0).map_err(serde::de::Error::custom)).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_survives_the_store() {
+        let full = Record {
+            owner: Owner {
+                key: "team".into(),
+                deployment: "local".into(),
+                target: "75".into(),
+                user: Some("ann".into()),
+            },
+            name: Some("chat-1".into()),
+            by_id: true,
+            place: Some(Place { conversation: "1".into(), section: Some("2".into()), chat: "3".into() }),
+            head: Some([1; 16]),
+            root: Some([0xab; 16]),
+            system: None,
+            rounds: 3,
+            state: State::Cut("4".into()),
+        };
+        for record in [full, Record::default()] {
+            assert_eq!(Record::from_bytes(&record.to_bytes()), Some(record));
+        }
+        assert_eq!(Record::from_bytes(b""), None);
+        assert_eq!(Record::from_bytes(b"{}x"), None);
+    }
+}

@@ -1,0 +1,347 @@
+//! One turn's part in a conversation, from the plan to the end.
+//!
+//! In come the words of the answer and how the turn ended, out goes what the
+//! store remembers. Whoever holds a [`Thread`] ends it, whatever happens: a
+//! lease that is not given back is only free again when it has run out.
+
+use super::fingerprint::Chain;
+use super::plan::{Mode, Note, Plan, Reason, rounds};
+use super::record::{Place, Record, State};
+use super::{Conversations, ID_PREFIX};
+use crate::store::{Entry, Id, Key, Lease, Outcome, Settled, Unavailable};
+use crate::turn::Text;
+
+/// The longest answer that is kept for its hash, in bytes: what is longer is
+/// not recognised when a client sends it back.
+const MAX_SAID: usize = 64 * 1024 * 1024;
+
+/// A conversation while a turn is in it.
+#[derive(Debug)]
+pub struct Thread {
+    memory: Conversations,
+    held: Held,
+    space: Key,
+    /// As it was; empty if it was not.
+    before: Record,
+    /// What the turn has added to the transcript; `None` if the transcript is
+    /// not known.
+    chain: Option<Chain>,
+    root: Option<Key>,
+    system: Option<Key>,
+    sent: Sent,
+    note: Note,
+    said: String,
+}
+
+/// What a thread holds in the store.
+#[derive(Debug)]
+enum Held {
+    /// Nothing yet.
+    New(Id),
+    /// The right to an entry.
+    Lent(Hold),
+}
+
+impl Held {
+    fn id(&self) -> Id {
+        match self {
+            Self::New(id) => *id,
+            Self::Lent(hold) => hold.lease.id,
+        }
+    }
+}
+
+/// A lease that is renewed for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Hold {
+    pub(super) lease: Lease,
+    pub(super) memory: Conversations,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.memory.leases().remove(&self.lease);
+    }
+}
+
+/// Where the turn's messages went, and how many.
+#[derive(Clone, Debug)]
+enum Sent {
+    /// To a fresh conversation of Coze's.
+    Fresh { messages: usize },
+    /// To one that goes on.
+    On { place: Place, new: usize, all: usize },
+}
+
+/// How a turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending<'a> {
+    /// With a whole answer.
+    Answered {
+        /// What Coze called it.
+        chat: Chat<'a>,
+        /// Whether it is a question, which the next message answers.
+        asked: bool,
+    },
+    /// The client left, or a stop string cut: Coze's words go on.
+    Cut(Option<Chat<'a>>),
+    /// It never began: Coze was not reached, or refused it before there was
+    /// a chat.
+    Refused,
+    /// It failed, or nobody knows.
+    Failed,
+    /// Coze knows the conversation no more.
+    Forgotten,
+}
+
+/// What Coze calls a chat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chat<'a> {
+    /// The conversation.
+    pub conversation: &'a str,
+    /// Its section, where Coze says.
+    pub section: Option<&'a str>,
+    /// The chat itself.
+    pub id: &'a str,
+}
+
+/// What the store has to be told at the end of a turn.
+#[derive(Debug)]
+#[must_use = "nothing is remembered before it is stored"]
+pub struct Settlement {
+    memory: Conversations,
+    held: Held,
+    outcome: Outcome,
+    /// A conversation of Coze's that nothing refers to any more.
+    superseded: Option<String>,
+}
+
+/// What [`Conversations`] knows of a turn that begins.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) memory: Conversations,
+    pub(super) space: Key,
+    pub(super) before: Record,
+    pub(super) chain: Option<Chain>,
+    pub(super) root: Option<Key>,
+    pub(super) system: Option<Key>,
+    pub(super) messages: usize,
+    pub(super) note: Note,
+}
+
+impl Thread {
+    /// A conversation that nothing is known of yet.
+    pub(super) fn new(id: Id, opening: Opening) -> Self {
+        Self::open(Held::New(id), opening, &Plan::Fresh)
+    }
+
+    /// A conversation that was lent.
+    pub(super) fn lent(hold: Hold, opening: Opening, plan: &Plan) -> Self {
+        Self::open(Held::Lent(hold), opening, plan)
+    }
+
+    fn open(held: Held, opening: Opening, plan: &Plan) -> Self {
+        let Opening { memory, space, before, chain, root, system, messages, note } = opening;
+        let sent = match plan {
+            Plan::Continue { place, new, after } => {
+                let mut place = place.clone();
+                // Its end is waited for: then its words are good ones.
+                if let Some(chat) = after {
+                    place.chat.clone_from(chat);
+                }
+                Sent::On { place, new: new.len(), all: messages }
+            }
+            Plan::Resume { place, new } => Sent::On { place: place.clone(), new: new.len(), all: messages },
+            // What Coze held is one round by itself.
+            Plan::Rebuild { .. } => Sent::Fresh { messages: messages + 1 },
+            Plan::Detached | Plan::Fresh => Sent::Fresh { messages },
+        };
+        Self { memory, held, space, before, chain, root, system, sent, note, said: String::new() }
+    }
+
+    /// What its client calls it: its name, or its id.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.before.name.clone().unwrap_or_else(|| format!("{ID_PREFIX}{}", self.held.id()))
+    }
+
+    /// What is done with it, and why.
+    #[must_use]
+    pub fn note(&self) -> Note {
+        self.note
+    }
+
+    /// Whether a chat that has begun is where it was sent to. One in another
+    /// conversation, or another section, knows nothing of what was said.
+    #[must_use]
+    pub fn is_at(&self, chat: Chat<'_>) -> bool {
+        match &self.sent {
+            Sent::Fresh { .. } => true,
+            Sent::On { place, .. } => {
+                let same_section = match (&place.section, chat.section) {
+                    (Some(known), Some(section)) => known == section,
+                    _ => true,
+                };
+                place.conversation == chat.conversation && same_section
+            }
+        }
+    }
+
+    /// Whether it goes on in a conversation of Coze's.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        matches!(self.sent, Sent::On { .. })
+    }
+
+    /// The conversation cannot go on where it lies: what Coze holds of it goes
+    /// to a fresh one.
+    pub fn rebuild(&mut self, reason: Reason) {
+        if let Sent::On { all, .. } = self.sent {
+            self.sent = Sent::Fresh { messages: all + 1 };
+        }
+        self.note = Note::new(Mode::Rebuilt, Some(reason));
+    }
+
+    /// Coze has forgotten the conversation: the whole transcript goes to a
+    /// fresh one instead.
+    pub fn replay(&mut self) {
+        if let Sent::On { all, .. } = self.sent {
+            self.sent = Sent::Fresh { messages: all };
+        }
+        self.before.place = None;
+        self.note = Note::new(Mode::Replayed, Some(Reason::Forgotten));
+        self.said.clear();
+    }
+
+    /// Takes note of what the bot says.
+    pub fn hear(&mut self, text: &Text<'_>) {
+        if self.chain.is_none() {
+            return;
+        }
+        let text = text.decode();
+        if self.said.len() + text.len() > MAX_SAID {
+            self.chain = None;
+            self.said = String::new();
+        } else {
+            self.said.push_str(&text);
+        }
+    }
+
+    /// Ends the turn; gives what to store, if that is anything.
+    pub fn end(self, ending: Ending<'_>) -> Option<Settlement> {
+        let Self { memory, held, space, before, chain, root, system, sent, said, .. } = self;
+        let old = before.place.as_ref().map(|place| place.conversation.clone());
+        let draft = Draft { before, root, system, sent };
+        let after = match ending {
+            Ending::Answered { chat, asked } => {
+                let head = chain.map(|mut chain| {
+                    chain.push_answer(&said);
+                    chain.head()
+                });
+                let state = if asked { State::Asked } else { State::Answered };
+                Some(draft.advance(chat, chat.id, head, state))
+            }
+            Ending::Cut(Some(chat)) => {
+                // The last chat that is known to be good, if there is one.
+                let good = match &draft.sent {
+                    Sent::On { place, .. } => place.chat.clone(),
+                    Sent::Fresh { .. } => chat.id.to_owned(),
+                };
+                Some(draft.advance(chat, &good, None, State::Cut(chat.id.to_owned())))
+            }
+            Ending::Refused => draft.put_back(),
+            Ending::Failed | Ending::Cut(None) => match draft.sent {
+                Sent::On { place, .. } => {
+                    Some(Record { place: Some(place), state: State::Failed, ..draft.before })
+                }
+                // What there was before has not been touched.
+                Sent::Fresh { .. } => draft.put_back(),
+            },
+            Ending::Forgotten => None,
+        };
+        let now = after.as_ref().and_then(|record| record.place.as_ref()).map(|place| &place.conversation);
+        let superseded = old.filter(|old| now != Some(old));
+        let outcome = match after {
+            Some(record) => Outcome::Keep(memory.entry(held.id(), space, &record)),
+            None if matches!(held, Held::New(_)) => return None,
+            None => Outcome::Drop,
+        };
+        Some(Settlement { memory, held, outcome, superseded })
+    }
+}
+
+/// A record on its way from one turn's end to the next.
+struct Draft {
+    before: Record,
+    root: Option<Key>,
+    system: Option<Key>,
+    sent: Sent,
+}
+
+impl Draft {
+    /// The record after a turn that took place.
+    fn advance(self, chat: Chat<'_>, good: &str, head: Option<Key>, state: State) -> Record {
+        let place = Place {
+            conversation: chat.conversation.to_owned(),
+            section: chat.section.map(str::to_owned),
+            chat: good.to_owned(),
+        };
+        let (rounds, root) = match self.sent {
+            Sent::Fresh { messages } => (rounds(messages), self.root),
+            Sent::On { new, .. } => {
+                (self.before.rounds.saturating_add(rounds(new)), self.before.root.or(self.root))
+            }
+        };
+        let system = self.system.or(self.before.system);
+        Record { place: Some(place), head, root, system, rounds, state, ..self.before }
+    }
+
+    /// The record as it was, if there was one.
+    fn put_back(self) -> Option<Record> {
+        self.before.place.is_some().then_some(self.before)
+    }
+}
+
+impl Settlement {
+    /// A conversation of Coze's that nothing will refer to any more.
+    #[must_use]
+    pub fn superseded(&self) -> Option<&str> {
+        self.superseded.as_deref()
+    }
+
+    /// Stores it.
+    ///
+    /// # Errors
+    /// If the store is away. What was lent then is given back by itself, as
+    /// an abandoned turn.
+    pub async fn store(self) -> Result<Settled, Unavailable> {
+        let Self { memory, held, outcome, .. } = self;
+        match (held, outcome) {
+            (Held::Lent(hold), outcome) => memory.shared.store.settle(hold.lease, outcome).await,
+            (Held::New(_), Outcome::Keep(entry)) => {
+                memory.shared.store.insert(entry).await.map(|()| Settled::Done)
+            }
+            (Held::New(_), Outcome::Drop) => Ok(Settled::Done),
+        }
+    }
+}
+
+impl Conversations {
+    /// A record as the store finds it.
+    fn entry(&self, id: Id, space: Key, record: &Record) -> Entry {
+        let findable =
+            record.name.is_none() && !record.by_id && matches!(record.state, State::Answered | State::Asked);
+        let name = record.name.as_deref().and_then(|name| Some(self.known_prints()?.name(space, name)));
+        Entry {
+            id,
+            space,
+            head: record.head.filter(|_| findable),
+            name,
+            root: record.root.filter(|_| findable),
+            value: record.to_bytes(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+//! `POST /v1/conversation/message/list`: what Coze holds of a conversation
+//! (protocol 4.6).
+//!
+//! In come pages, the newest message first; out come the messages up to a
+//! chat, the oldest first, as a bot can be shown them again.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use super::{Call, Kind};
+use crate::turn::{Image, Message, Role};
+
+/// How many messages one page has.
+const PAGE: usize = 50;
+
+/// The call that asks for a page: the newest messages, or those before one.
+#[must_use]
+pub fn list(kind: Kind, conversation: &str, before: Option<&str>) -> Call {
+    let query = url::form_urlencoded::Serializer::new(String::new())
+        .append_pair("conversation_id", conversation)
+        .finish();
+    // The newest first is what both kinds give by default.
+    let mut body = serde_json::json!({ "limit": PAGE, "order": "desc" });
+    if let (Some(id), Some(fields)) = (before, body.as_object_mut()) {
+        let cursor = match kind {
+            // Means "older than" there (protocol 4.6).
+            Kind::Studio => "after_id",
+            Kind::Cloud => "before_id",
+        };
+        fields.insert(cursor.to_owned(), id.into());
+    }
+    Call {
+        method: http::Method::POST,
+        path: format!("/v1/conversation/message/list?{query}"),
+        body: Some(body.to_string().into()),
+    }
+}
+
+/// The messages of a conversation while its pages come.
+#[derive(Debug)]
+pub struct Listing {
+    /// The last chat that counts.
+    until: String,
+    found: bool,
+    /// The newest first.
+    messages: Vec<Message>,
+}
+
+/// What a page was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// There are older messages, before this one.
+    More(String),
+    /// The last one.
+    Last,
+}
+
+#[derive(Deserialize)]
+struct Answer<'a> {
+    #[serde(borrow, default)]
+    data: Option<Vec<Item<'a>>>,
+    #[serde(default)]
+    has_more: bool,
+    #[serde(borrow, default)]
+    last_id: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Item<'a> {
+    #[serde(borrow, default)]
+    role: Option<Cow<'a, str>>,
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    content: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    content_type: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    chat_id: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Part<'a> {
+    #[serde(borrow, default)]
+    text: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    file_url: Option<Cow<'a, str>>,
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+}
+
+impl Listing {
+    /// Wants everything up to this chat.
+    #[must_use]
+    pub fn until(chat: &str) -> Self {
+        Self { until: chat.to_owned(), found: false, messages: Vec::new() }
+    }
+
+    /// Takes a page; `None` if it makes no sense.
+    pub fn push(&mut self, body: &[u8]) -> Option<Page> {
+        let answer: Answer<'_> = serde_json::from_slice(body).ok()?;
+        let items = answer.data.unwrap_or_default();
+        let is_empty = items.is_empty();
+        for item in items {
+            // What is newer than the last chat that counts belongs to turns
+            // that failed.
+            self.found |= item.chat_id.as_deref() == Some(self.until.as_str());
+            if self.found {
+                self.messages.extend(message(&item));
+            }
+        }
+        match answer.last_id {
+            Some(id) if answer.has_more && !is_empty && id != "0" => Some(Page::More(id.into_owned())),
+            _ => Some(Page::Last),
+        }
+    }
+
+    /// Whether the chat has been found.
+    #[must_use]
+    pub fn has_found(&self) -> bool {
+        self.found
+    }
+
+    /// How many messages there are by now.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// The messages, the oldest first.
+    #[must_use]
+    pub fn into_messages(mut self) -> Vec<Message> {
+        self.messages.reverse();
+        self.messages
+    }
+}
+
+/// A listed message as a bot can be shown it; `None` if there is nothing to
+/// show.
+fn message(item: &Item<'_>) -> Option<Message> {
+    let role = match (item.role.as_deref(), item.kind.as_deref()) {
+        (Some("assistant"), Some("answer")) => Role::Assistant,
+        (Some("user"), Some("question")) => Role::User,
+        _ => return None,
+    };
+    let content = item.content.as_deref().unwrap_or_default();
+    let message = match item.content_type.as_deref() {
+        Some("object_string") => parts(role, content)?,
+        Some("card") => Message::text(role, super::card::text(content)),
+        _ => Message::text(role, content),
+    };
+    (!message.text.trim().is_empty() || !message.images.is_empty()).then_some(message)
+}
+
+fn parts(role: Role, content: &str) -> Option<Message> {
+    let parts: Vec<Part<'_>> = serde_json::from_str(content).ok()?;
+    let mut message = Message::text(role, "");
+    for part in parts {
+        match (part.kind.as_deref(), part.text, part.file_url) {
+            (Some("text"), Some(text), _) => message.text.push_str(&text),
+            (Some("image"), _, Some(url)) if role == Role::User => {
+                message.images.push(Image { url: url.into_owned() });
+            }
+            _ => {}
+        }
+    }
+    Some(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_messages_up_to_a_chat_are_given_the_oldest_first() {
+        let mut listing = Listing::until("c2");
+        let page = r#"{"data":[
+            {"id":"9","role":"user","type":"question","content":"failed","content_type":"text","chat_id":"c3"},
+            {"id":"8","role":"assistant","type":"answer","content":"two","content_type":"text","chat_id":"c2"},
+            {"id":"7","role":"user","type":"question","content":"[{\"type\":\"text\",\"text\":\"look\"},{\"type\":\"image\",\"file_url\":\"https://x/y\"}]","content_type":"object_string","chat_id":"c2"}
+        ],"has_more":true,"first_id":"9","last_id":"7","code":0,"msg":""}"#;
+        assert_eq!(listing.push(page.as_bytes()), Some(Page::More("7".into())));
+        let page = r#"{"data":[
+            {"id":"6","role":"assistant","type":"answer","content":"one","content_type":"text","chat_id":"c1"},
+            {"id":"5","role":"user","type":"question","content":"","content_type":"text","chat_id":"c1"}
+        ],"has_more":false,"first_id":"6","last_id":"5","code":0,"msg":""}"#;
+        assert_eq!(listing.push(page.as_bytes()), Some(Page::Last));
+        assert!(listing.has_found());
+        let look = Message { images: vec![Image { url: "https://x/y".into() }], ..Message::text(Role::User, "look") };
+        assert_eq!(
+            listing.into_messages(),
+            [Message::text(Role::Assistant, "one"), look, Message::text(Role::Assistant, "two")]
+        );
+    }
+
+    #[test]
+    fn a_page_without_messages_is_the_last() {
+        for body in [
+            r#"{"has_more":true,"first_id":"0","last_id":"0","code":0,"msg":""}"#,
+            r#"{"data":null,"has_more":false,"code":0}"#,
+        ] {
+            assert_eq!(Listing::until("1").push(body.as_bytes()), Some(Page::Last));
+        }
+        assert_eq!(Listing::until("1").push(b"<html>"), None);
+    }
+
+    #[test]
+    fn the_call_goes_back_in_time() {
+        let call = list(Kind::Studio, "1", Some("7"));
+        assert_eq!(call.path, "/v1/conversation/message/list?conversation_id=1");
+        let body: serde_json::Value = serde_json::from_slice(&call.body.unwrap()).unwrap();
+        assert_eq!(body, serde_json::json!({"limit": 50, "order": "desc", "after_id": "7"}));
+    }
+}

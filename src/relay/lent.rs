@@ -1,0 +1,100 @@
+//! A conversation in a turn's hands.
+//!
+//! Wraps a [`Thread`] so that none is ever lost: one that nobody ends is put
+//! back when it is dropped.
+
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use super::Relay;
+use crate::conversation::{Ending, Settlement, Thread};
+use crate::store::Settled;
+
+/// How long the end of an answer waits for the store.
+const WAIT: Duration = Duration::from_millis(250);
+
+/// How long the store has in all.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// A thread that is put back unless it is ended.
+#[derive(Debug)]
+pub struct Lent {
+    thread: Option<Box<Thread>>,
+    relay: Relay,
+}
+
+impl Lent {
+    pub(super) fn new(thread: Box<Thread>, relay: Relay) -> Self {
+        Self { thread: Some(thread), relay }
+    }
+
+    /// Ends the turn, and waits for the store, but not for long. Says whether
+    /// what happened is remembered.
+    pub async fn end(mut self, ending: Ending<'_>) -> bool {
+        match self.settlement(ending) {
+            Some(settlement) => remember(settlement, self.relay.clone()).await,
+            None => true,
+        }
+    }
+
+    /// Ends the turn; what there is to store is stored in the background.
+    pub(super) fn end_in_background(mut self, ending: Ending<'_>) {
+        if let Some(settlement) = self.settlement(ending) {
+            let relay = self.relay.clone();
+            relay.spawn(async move {
+                if let Ok(Err(away)) = tokio::time::timeout(LIMIT, settlement.store()).await {
+                    tracing::debug!(%away, "the end of a turn could not be stored");
+                }
+            });
+        }
+    }
+
+    pub(super) fn settlement(&mut self, ending: Ending<'_>) -> Option<Settlement> {
+        self.thread.take()?.end(ending)
+    }
+}
+
+/// Stores what happened; past a short wait, in the background.
+pub(super) async fn remember(settlement: Settlement, relay: Relay) -> bool {
+    let mut storing = Box::pin(settlement.store());
+    match tokio::time::timeout(WAIT, &mut storing).await {
+        Ok(Ok(Settled::Done)) => true,
+        Ok(Ok(Settled::Lost)) => {
+            tracing::debug!("another turn has taken the conversation meanwhile");
+            false
+        }
+        Ok(Err(away)) => {
+            tracing::debug!(%away, "the end of a turn could not be stored");
+            false
+        }
+        Err(_) => {
+            relay.spawn(async move {
+                let _ = tokio::time::timeout(LIMIT, storing).await;
+            });
+            false
+        }
+    }
+}
+
+impl Deref for Lent {
+    type Target = Thread;
+
+    fn deref(&self) -> &Thread {
+        self.thread.as_ref().expect("it is only taken by what takes the whole")
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut Thread {
+        self.thread.as_mut().expect("it is only taken by what takes the whole")
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            let relay = self.relay.clone();
+            Lent::new(thread, relay).end_in_background(Ending::Refused);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Finding a turn's place: waits for the conversation that it belongs to, and
+//! fetches what Coze holds where that has to be sent again.
+//!
+//! In comes what a client sent and what Coze is asked with, out comes a
+//! [`Placed`]. Nothing has been sent to a bot by then.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::Relay;
+use super::lent::Lent;
+use crate::conversation::{Begun, Conversations, Ending, Mode, Note, Place, Plan, Reason, Wanted};
+use crate::coze::messages::{self, Listing, Page};
+use crate::coze::{Target, error, retrieve};
+use crate::secret::Secret;
+use crate::turn::{Failure, Kind, Message};
+
+/// How often a conversation is asked for that another turn is in.
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// How often Coze is asked whether a chat has ended.
+const ASK_PAUSE: Duration = Duration::from_millis(250);
+
+/// The most messages that are fetched of a conversation; Coze shows a bot no
+/// more rounds than it is told to, by default 100.
+const MAX_MESSAGES: usize = 1000;
+
+/// A turn that knows where it belongs.
+#[derive(Debug)]
+pub struct Placed {
+    /// What is sent where.
+    pub plan: Plan,
+    /// What a client is told of it.
+    pub note: Note,
+    /// What goes ahead of the new messages, where a conversation is rebuilt.
+    pub held: Vec<Message>,
+    /// The turn's part in its conversation, if that is remembered.
+    pub lent: Option<Lent>,
+}
+
+/// A turn has no place.
+#[derive(Debug)]
+pub enum Unplaced {
+    /// There is no such conversation.
+    NotFound,
+    /// What it is remembered in is away.
+    Away(String),
+    /// Another turn is still in the conversation, or Coze cannot say what it
+    /// holds.
+    Failed(Failure),
+}
+
+/// Who asks Coze for what, while a place is found.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    /// The bot.
+    pub target: &'a Target,
+    /// The caller's own Coze token, where that is used.
+    pub caller_token: Option<&'a Secret>,
+    /// How long another turn in the conversation is waited for.
+    pub wait: Duration,
+}
+
+impl Placed {
+    /// A turn that nobody will remember.
+    #[must_use]
+    pub fn detached(note: Note) -> Self {
+        Self { plan: Plan::Detached, note, held: Vec::new(), lent: None }
+    }
+}
+
+impl Relay {
+    /// Finds the place of a turn in what is remembered.
+    ///
+    /// # Errors
+    /// If a conversation was named that is not there, is busy, or is lost.
+    pub async fn place(
+        &self,
+        memory: &Conversations,
+        wanted: &Wanted<'_>,
+        asking: Asking<'_>,
+    ) -> Result<Placed, Unplaced> {
+        let deadline = Instant::now() + asking.wait;
+        let (plan, thread) = loop {
+            match memory.begin(wanted).await.map_err(|away| Unplaced::Away(away.to_string()))? {
+                Begun::Planned { plan, thread } => break (plan, thread),
+                Begun::NotFound => return Err(Unplaced::NotFound),
+                Begun::Busy(_) if Instant::now() >= deadline => return Err(Unplaced::Failed(busy())),
+                Begun::Busy(_) => sleep(PAUSE.min(deadline - Instant::now())).await,
+            }
+        };
+        let mut lent = Lent::new(thread, self.clone());
+        let mut plan = plan;
+        if let Plan::Continue { place, new, after: Some(chat) } = &plan {
+            let ended = ended(asking, &place.conversation, chat, deadline).await;
+            match ended {
+                Ok(Ended::Well) => {}
+                Ok(Ended::Badly) => {
+                    let good = if place.chat == *chat { None } else { Some(place.clone()) };
+                    lent.rebuild(Reason::Failed);
+                    plan = match good {
+                        Some(place) => Plan::Rebuild { place, new: new.clone() },
+                        None => Plan::Fresh,
+                    };
+                }
+                Ok(Ended::Unknown) => {
+                    lent.rebuild(Reason::Cut);
+                    plan = Plan::Rebuild { place: place.clone(), new: new.clone() };
+                }
+                Err(failure) => {
+                    lent.end(Ending::Refused).await;
+                    return Err(Unplaced::Failed(failure));
+                }
+            }
+        }
+        let held = match &plan {
+            Plan::Rebuild { place, .. } => match held(asking, place).await {
+                Ok(held) => held,
+                Err(failure) => {
+                    let forgotten = failure.kind == Kind::Forgotten;
+                    lent.end(if forgotten { Ending::Forgotten } else { Ending::Refused }).await;
+                    return Err(Unplaced::Failed(failure));
+                }
+            },
+            _ => Vec::new(),
+        };
+        Ok(Placed { note: lent.note(), plan, held, lent: Some(lent) })
+    }
+}
+
+impl Asking<'_> {
+    fn token(&self) -> Option<Secret> {
+        self.caller_token.cloned().or_else(|| Some(self.target.token.as_ref()?.current()))
+    }
+
+    async fn fetch(&self, call: &crate::coze::Call) -> Result<bytes::Bytes, Failure> {
+        let token = self
+            .token()
+            .ok_or_else(|| Failure::new(Kind::Auth, "There is no Coze token for this model."))?;
+        self.target.deployment.client.fetch(call, &token).await
+    }
+}
+
+/// How a chat ended that was left alone.
+enum Ended {
+    Well,
+    Badly,
+    Unknown,
+}
+
+/// Waits for the end of a chat.
+async fn ended(
+    asking: Asking<'_>,
+    conversation: &str,
+    chat: &str,
+    deadline: Instant,
+) -> Result<Ended, Failure> {
+    let call = retrieve::retrieve(conversation, chat);
+    loop {
+        let state = match asking.fetch(&call).await {
+            Ok(body) => retrieve::state(&body),
+            // A server that cannot say, or does not know the chat.
+            Err(failure) if matches!(failure.kind, Kind::Broken | Kind::Unsupported | Kind::Rejected) => None,
+            Err(failure) => return Err(failure),
+        };
+        match state {
+            None => return Ok(Ended::Unknown),
+            Some(state) if state.failed => return Ok(Ended::Badly),
+            Some(state) if !state.running => return Ok(Ended::Well),
+            Some(_) if Instant::now() >= deadline => return Err(busy()),
+            Some(_) => sleep(ASK_PAUSE.min(deadline - Instant::now())).await,
+        }
+    }
+}
+
+/// What Coze holds of a conversation up to its last good chat.
+async fn held(asking: Asking<'_>, place: &Place) -> Result<Vec<Message>, Failure> {
+    let kind = asking.target.deployment.kind;
+    let mut listing = Listing::until(&place.chat);
+    let mut before: Option<String> = None;
+    let mut pages = 0;
+    loop {
+        let call = messages::list(kind, &place.conversation, before.as_deref());
+        let body = match asking.fetch(&call).await {
+            Ok(body) => body,
+            Err(failure) if error::is_forgotten(&failure) => return Err(lost()),
+            Err(failure) => return Err(failure),
+        };
+        pages += 1;
+        match listing.push(&body) {
+            None => {
+                return Err(Failure::new(Kind::Broken, "Coze's list of the conversation makes no sense."));
+            }
+            Some(Page::More(last)) if listing.len() < MAX_MESSAGES && pages < MAX_MESSAGES => {
+                before = Some(last);
+            }
+            Some(_) if listing.has_found() => return Ok(listing.into_messages()),
+            Some(_) => return Err(lost()),
+        }
+    }
+}
+
+/// Another turn is in the conversation.
+fn busy() -> Failure {
+    Failure::new(Kind::Busy, "Another request is still running in this conversation; send it again later.")
+}
+
+/// Coze knows a conversation no more, and the client has not sent it.
+pub(super) fn lost() -> Failure {
+    Failure::new(
+        Kind::Forgotten,
+        "Coze has forgotten this conversation: start again, or send the whole transcript.",
+    )
+}
+
+/// What a turn in a fresh conversation is told as, where memory plays no
+/// part.
+#[must_use]
+pub fn unremembered(first: bool, reason: Reason) -> Note {
+    Note::new(if first { Mode::New } else { Mode::Replayed }, Some(reason))
+}
