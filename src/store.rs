@@ -6,6 +6,9 @@
 //! lends each to one turn under a [`Lease`], and forgets what nobody has used
 //! for long. What an entry means is `conversation`'s to know.
 //!
+//! A [`Place`] says which store is meant. One suite of tests, `tests/store`,
+//! holds for all of them.
+//!
 //! ```text
 //!              claim                            settle(Keep)
 //!   free ────────────────▶ lent (lease, fence) ──────────────▶ free
@@ -16,10 +19,15 @@
 //!                        abandoned ── claim ──▶ lent, told that it was
 //! ```
 
+pub mod memory;
+mod place;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+pub use place::{BadPlace, Place};
 
 /// What a store promises for later.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, Unavailable>> + Send + 'a>>;
@@ -32,7 +40,7 @@ pub struct Unavailable(pub String);
 /// What something is found by: a keyed hash of it.
 pub type Key = [u8; 16];
 
-/// The id of an entry: random, and as hard to guess as a key.
+/// The id of an entry, never used for another one. See [`Id::random`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id(pub [u8; 16]);
 
@@ -43,12 +51,14 @@ pub struct Entry {
     pub id: Id,
     /// Whose it is: an id finds it only together with this.
     pub space: Key,
-    /// The transcript so far, where it may be found by that.
+    /// The transcript so far, where it may be found by that. It takes the
+    /// [`root`](Self::root) too: without one it is not found by its head.
     pub head: Option<Key>,
-    /// The name that its client gave it.
+    /// The name that its client gave it. One entry at most has a name: the
+    /// last that is remembered with it takes it from another.
     pub name: Option<Key>,
-    /// How its transcript begins. Nothing is found by it; it only tells that
-    /// a chat with this beginning was known.
+    /// How its transcript begins. Nothing is found by it alone; it tells that
+    /// a chat with this beginning is known.
     pub root: Option<Key>,
     /// What is remembered, opaque to the store. A few hundred bytes.
     pub value: Vec<u8>,
@@ -59,7 +69,8 @@ pub struct Entry {
 pub struct Listed {
     /// The entry.
     pub entry: Entry,
-    /// When a turn last settled it, or began it.
+    /// When it was last settled, or else when it began. A claim alone is no
+    /// use.
     pub used: SystemTime,
     /// Whether a turn holds it now.
     pub lent: bool,
@@ -108,8 +119,9 @@ pub struct Lease {
 /// What came of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claimed {
-    /// The entry is lent, as it was last settled, and is found by its head no
-    /// more.
+    /// The entry is lent, as it was last settled. From now on it has no head:
+    /// it is found by one again when it is settled with one, and if it is
+    /// abandoned, never.
     Lent {
         /// To be renewed, and given back with [`Store::settle`].
         lease: Lease,
@@ -136,7 +148,7 @@ pub enum Claimed {
 /// How a lease ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The entry is remembered so, and is free.
+    /// The entry is remembered so, and is free. Its id is the lease's.
     Keep(Entry),
     /// The entry is forgotten.
     Drop,
@@ -155,7 +167,7 @@ pub enum Settled {
 /// How much is remembered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// All entries.
+    /// All entries, with those that [`Store::purge`] has yet to remove.
     pub entries: u64,
     /// Those with a name.
     pub named: u64,
@@ -176,14 +188,17 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// run out is free again, as an abandoned one.
     fn claim(&self, by: By, lease: Duration) -> Pending<'_, Claimed>;
 
-    /// Lengthens leases to `lease` from now; gives those that are lost.
+    /// Lengthens leases to `lease` from now, never shortens them; gives those
+    /// that are lost, or were settled.
     fn renew(&self, leases: Vec<Lease>, lease: Duration) -> Pending<'_, Vec<Lease>>;
 
     /// Ends a lease. One that has run out still settles, unless the entry was
-    /// claimed again since.
+    /// claimed again since. Who does not know whether settling was done may
+    /// settle again in the same way.
     fn settle(&self, lease: Lease, outcome: Outcome) -> Pending<'_, Settled>;
 
-    /// Remembers a new entry, free from the beginning.
+    /// Remembers a new entry, free from the beginning. If its id is known, it
+    /// was done before, and nothing is changed.
     fn insert(&self, entry: Entry) -> Pending<'_, ()>;
 
     /// Removes at most `limit` entries that have not been used for the time
@@ -199,6 +214,26 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// How much there is. May be some seconds old.
     fn counts(&self) -> Pending<'_, Counts>;
+}
+
+impl Id {
+    /// A new one: the time in milliseconds, then 80 random bits. As hard to
+    /// guess as it has to be, and entries of one time lie together in a file,
+    /// which makes writing them cheap.
+    ///
+    /// # Errors
+    /// If the system gives no random bytes.
+    pub fn random() -> Result<Self, getrandom::Error> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let mut id = [0; 16];
+        getrandom::fill(&mut id)?;
+        // The two highest of its eight bytes are zero for some 8900 years.
+        for (byte, time) in id.iter_mut().zip(millis.to_be_bytes().into_iter().skip(2)) {
+            *byte = time;
+        }
+        Ok(Self(id))
+    }
 }
 
 impl fmt::Display for Id {

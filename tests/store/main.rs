@@ -1,0 +1,24 @@
+//! What every store promises, one behaviour a test, and what files and
+//! servers have to stand on top of that.
+//!
+//! Each test of the promise runs for every store. `COZEWAY_TEST_REDIS`, the
+//! URL of a Redis or Valkey server, adds that one; its keys all begin with a
+//! prefix of their own and are removed.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::print_stderr,
+    reason = "tests"
+)]
+
+mod claims;
+mod leases;
+mod model;
+mod stage;
+mod upkeep;
+
+#[path = "../support/mod.rs"]
+mod support;
