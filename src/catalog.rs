@@ -23,7 +23,27 @@ pub struct Model {
     pub reasoning: Reasoning,
     /// What becomes of a transcript that is too long.
     pub overflow: Overflow,
+    /// Whether conversations go on.
+    pub memory: Memory,
+    /// How many rounds of a conversation Coze shows the bot.
+    pub history_rounds: u32,
 }
+
+/// Which conversations are remembered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Memory {
+    /// Every one: found by its name or by its words.
+    #[default]
+    Auto,
+    /// Those with a name.
+    Explicit,
+    /// None.
+    Off,
+}
+
+/// How many rounds Coze shows a bot that has no setting of its own (protocol
+/// 3.3).
+pub const DEFAULT_HISTORY_ROUNDS: u32 = 100;
 
 /// What becomes of a transcript that Coze cannot store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -49,12 +49,23 @@ pub struct Snapshot {
     /// The limits of all callers together; in passthrough mode those of each
     /// token.
     pub limits: Quota,
+    /// Where conversations are remembered.
+    pub state: State,
     /// What can be called.
     pub catalog: Catalog,
     /// The Coze deployments, in the order of the config.
     pub deployments: Vec<Arc<Deployment>>,
     /// What is no fault, but the operator should know.
     pub notes: Vec<String>,
+}
+
+/// The `[state]` table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Where conversations are remembered.
+    pub place: crate::store::Place,
+    /// For how long since they were last used.
+    pub ttl: std::time::Duration,
 }
 
 /// Where values of the environment come from.

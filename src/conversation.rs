@@ -28,7 +28,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-pub use fingerprint::{Chain, Fingerprints, Space, random_id};
+pub use fingerprint::{Chain, Fingerprints, Space};
 pub use plan::{Mode, Note, Plan, Reason, Sent, fresh, plan, rounds};
 pub use record::{Owner, Place, Record, State};
 pub use thread::{Chat, Ending, Settlement, Thread};
@@ -152,6 +152,13 @@ impl Conversations {
         Self { shared: Arc::new(shared) }
     }
 
+    /// Remembers for as long as the test runs.
+    #[cfg(test)]
+    pub(crate) fn in_memory() -> Self {
+        let ttl = Duration::from_secs(3600);
+        Self::new(Arc::new(crate::store::memory::Memory::new(ttl).expect("random numbers")))
+    }
+
     /// The store itself.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
@@ -165,7 +172,7 @@ impl Conversations {
     pub async fn begin(&self, wanted: &Wanted<'_>) -> Result<Begun, Unavailable> {
         let prints = self.prints().await?;
         let reading = read(prints, wanted);
-        let id = random_id().map_err(|error| Unavailable(error.to_string()))?;
+        let id = Id::random().map_err(|error| Unavailable(error.to_string()))?;
         let by = match wanted.name {
             // Nothing can be known of a beginning.
             None if reading.sent.is_first() => return Ok(self.unknown(id, wanted, reading, None)),
@@ -251,6 +258,7 @@ impl Conversations {
             system: reading.sent.system,
             messages: reading.sent.messages,
             note,
+            delta: reading.sent.delta,
         }
     }
 

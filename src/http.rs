@@ -32,6 +32,7 @@ use tower::ServiceExt as _;
 
 use crate::access::{Guard, Limits, Mode};
 use crate::config::Snapshot;
+use crate::conversation::Conversations;
 use crate::openai::ApiError;
 use crate::relay::Relay;
 use crate::telemetry::metrics::Metrics;
@@ -45,6 +46,7 @@ pub use peer::Peer;
 pub struct App {
     snapshot: ArcSwap<Snapshot>,
     relay: Relay,
+    conversations: Conversations,
     lifecycle: Lifecycle,
     metrics: Arc<Metrics>,
     /// What callers have used: outlives every snapshot.
@@ -58,10 +60,11 @@ pub struct App {
 impl App {
     /// A gateway with this config.
     #[must_use]
-    pub fn new(snapshot: Snapshot, relay: Relay) -> Self {
+    pub fn new(snapshot: Snapshot, relay: Relay, conversations: Conversations) -> Self {
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             relay,
+            conversations,
             lifecycle: Lifecycle::new(),
             metrics: Arc::new(Metrics::new()),
             limits: Arc::new(Limits::new(Instant::now().into_std())),

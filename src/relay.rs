@@ -77,6 +77,17 @@ pub struct Remembered {
     pub replay: Option<Box<Replay>>,
 }
 
+/// What became of a conversation.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// What was done with it.
+    pub note: Note,
+    /// Whether the turn could not be remembered.
+    pub lost: bool,
+    /// How many messages a replay had to leave out.
+    pub trimmed: usize,
+}
+
 /// The whole transcript, to be sent to a fresh conversation.
 #[derive(Clone, Debug)]
 pub struct Replay {
@@ -84,6 +95,8 @@ pub struct Replay {
     pub prompt: Prompt,
     /// Coze's `user_id`.
     pub user_id: String,
+    /// Whether the oldest messages may be left out, if it is too long.
+    pub may_trim: bool,
 }
 
 impl Relay {
@@ -125,10 +138,9 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// What became of the conversation, and whether its end could not be
-    /// remembered; `None` if it is not to be.
+    /// What became of the conversation; `None` if it is not remembered.
     #[must_use]
-    pub fn memory(&self) -> Option<(Note, bool)> {
+    pub fn memory(&self) -> Option<Memory> {
         self.runs.first().and_then(Run::memory)
     }
 
@@ -166,7 +178,7 @@ impl Turn {
     ///
     /// # Errors
     /// If one of the chats fails, or says more than can be held.
-    pub async fn replies(mut self) -> Result<Vec<Reply>, Failure> {
+    pub async fn replies(&mut self) -> Result<Vec<Reply>, Failure> {
         let mut replies = vec![Reply::default(); self.runs.len()];
         loop {
             let step = poll_fn(|cx| {

@@ -155,6 +155,17 @@ impl Caller {
         }
     }
 
+    /// Whose its conversations are: the name of its key, or its token's whole
+    /// hash.
+    #[must_use]
+    pub fn space(&self) -> String {
+        match &self.identity {
+            Identity::Key(key) => key.name.clone(),
+            Identity::CozeToken(token) => Digest::of(token.expose()).to_hex(),
+            Identity::Anonymous => String::new(),
+        }
+    }
+
     /// The user that a trusted caller names in a header.
     #[must_use]
     pub fn user_in(&self, headers: &HeaderMap) -> Option<String> {

@@ -44,6 +44,7 @@ pub(super) fn run(args: Args) -> Result<(), Stop> {
 fn snapshot(listen: SocketAddr, upstream: SocketAddr) -> Result<Snapshot, Stop> {
     let mut text = format!(
         "[server]\nlisten = \"{listen}\"\n\n\
+         [state]\nurl = \"memory:\"\n\n\
          [coze.demo]\nbase_url = \"http://{upstream}\"\ntoken = \"{DEMO_TOKEN}\"\n\n\
          [keys.demo]\nkey = \"{DEMO_KEY}\"\n"
     );

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::reload::{self, Origin};
 use super::{ConfigArgs, LogArgs, Stop, print, runtime};
 use crate::config::{Loaded, Snapshot};
+use crate::conversation::Conversations;
 use crate::http::{App, Service, listener};
 use crate::relay::Relay;
 
@@ -59,7 +60,14 @@ pub(super) async fn gateway(
     let address = listener.local_addr().context("the listener has no address")?;
 
     let tracker = TaskTracker::new();
-    let app = Arc::new(App::new(snapshot, Relay::new(tracker.clone())));
+    let store = match &snapshot.state.place {
+        crate::store::Place::Memory => {
+            Arc::new(crate::store::memory::Memory::new(snapshot.state.ttl).context("no random numbers")?)
+        }
+        _ => Arc::new(crate::store::memory::Memory::new(snapshot.state.ttl).context("no random numbers")?),
+    };
+    let conversations = Conversations::new(store);
+    let app = Arc::new(App::new(snapshot, Relay::new(tracker.clone()), conversations));
     ready(address)?;
     let in_time = tokio::select! {
         in_time = listener::serve(listener, Service::new(Arc::clone(&app)), stop) => in_time,

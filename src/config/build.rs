@@ -6,6 +6,7 @@
 mod deployment;
 mod key;
 mod model;
+mod state;
 mod tls;
 mod token;
 
@@ -46,8 +47,10 @@ pub(super) fn build(
     let aliases = model::check_names(&file.models, report);
     let models = model::build(file.models, &deployments, mode, base, report);
     let keys = key::build(file.keys, &names, &aliases, base, report);
+    let state = state::build(file.state, base, running, report);
     Some(Snapshot {
         server: file.serving.server,
+        state: state?,
         keys: Keys::new(mode?, keys),
         limits: file.limits,
         catalog: Catalog::new(models),

@@ -4,11 +4,14 @@
 //! wrong type and what has to be there but is not are faults here; whether
 //! values fit together is for [`super::build`].
 
+use std::num::NonZeroU32;
+use std::time::Duration;
+
 use super::Server;
 use super::document::{Item, Reader, Table};
 use super::fault::Place;
 use crate::access::{Mode, Quota};
-use crate::catalog::Overflow;
+use crate::catalog::{Memory, Overflow};
 use crate::coze::Kind;
 use crate::turn::{Reasoning, SystemRule};
 
@@ -32,6 +35,14 @@ pub(super) struct File {
     pub(super) keys: Vec<Key>,
     /// The `[limits]` table.
     pub(super) limits: Quota,
+    pub(super) state: StateTable,
+}
+
+/// The `[state]` table.
+pub(super) struct StateTable {
+    pub(super) at: Place,
+    pub(super) url: Option<Item<String>>,
+    pub(super) ttl: Option<Duration>,
 }
 
 /// The `[server]` table.
@@ -77,6 +88,8 @@ pub(super) struct Model {
     pub(super) system: SystemRule,
     pub(super) reasoning: Reasoning,
     pub(super) overflow: Overflow,
+    pub(super) memory: Memory,
+    pub(super) history_rounds: Option<NonZeroU32>,
 }
 
 /// A `[keys.NAME]` table.
@@ -100,10 +113,16 @@ const LIMITS: &[&str] = &["requests_per_minute", "tokens_per_minute", "concurren
 /// The largest limit: up to here a minute divides well enough.
 const MAX_LIMIT: u32 = 1_000_000_000;
 
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Ten years.
+const MAX_TTL: Duration = Duration::from_secs(3650 * 86_400);
+
+/// More rounds than Coze lets anybody set.
+const MAX_ROUNDS: u32 = 100_000;
+
 /// What the contract has for models that are not built yet.
 const MODEL_LATER: &[&str] = &[
-    "memory",
-    "history_rounds",
     "workflow_id",
     "chatflow_id",
     "app_id",
@@ -118,7 +137,7 @@ const MODEL_LATER: &[&str] = &[
 
 /// Reads a whole document.
 pub(super) fn read(reader: &mut Reader<'_>, root: &Table<'_>) -> File {
-    reader.only(root, &["server", "coze", "models", "keys", "limits", "auth"], &["state"]);
+    reader.only(root, &["server", "coze", "models", "keys", "limits", "auth", "state"], &[]);
     let serving = super::server::read(reader, root);
     let (mode, mode_at) = auth(reader, root);
     let deployments = needed(reader, root, "coze", "there is no Coze deployment: add a [coze.NAME] table");
@@ -140,6 +159,19 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &Table<'_>) -> File {
         models: models.into_iter().map(|(name, table)| model(reader, name, &table)).collect(),
         keys: keys.into_iter().map(|(name, table)| key(reader, name, &table)).collect(),
         limits: limits.unwrap_or_default(),
+        state: state(reader, root),
+    }
+}
+
+fn state(reader: &mut Reader<'_>, root: &Table<'_>) -> StateTable {
+    let Some(table) = reader.section(root, "state") else {
+        return StateTable { at: Place::top("state"), url: None, ttl: None };
+    };
+    reader.only(&table, &["url", "conversation_ttl"], &[]);
+    StateTable {
+        url: reader.text(&table, "url"),
+        ttl: reader.duration(&table, "conversation_ttl", MINUTE, MAX_TTL),
+        at: table.at,
     }
 }
 
@@ -213,6 +245,8 @@ fn model(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_>) -> Mode
         "system",
         "reasoning",
         "overflow",
+        "memory",
+        "history_rounds",
     ];
     reader.only(table, names, MODEL_LATER);
     // What another kind of model has instead of a bot is a fault already.
@@ -234,6 +268,7 @@ fn model(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_>) -> Mode
         ("drop", Reasoning::Drop),
     ];
     let overflow = [("trim", Overflow::Trim), ("reject", Overflow::Reject)];
+    let memory = [("auto", Memory::Auto), ("explicit", Memory::Explicit), ("off", Memory::Off)];
     Model {
         name,
         deployment,
@@ -244,6 +279,8 @@ fn model(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_>) -> Mode
         system: system(reader, table).unwrap_or_default(),
         reasoning: reader.word(table, "reasoning", &reasoning).map(|word| word.value).unwrap_or_default(),
         overflow: reader.word(table, "overflow", &overflow).map(|word| word.value).unwrap_or_default(),
+        memory: reader.word(table, "memory", &memory).map(|word| word.value).unwrap_or_default(),
+        history_rounds: reader.count(table, "history_rounds", MAX_ROUNDS),
     }
 }
 

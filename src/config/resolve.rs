@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Snapshot;
 use crate::access::{Caller, Identity, Mode, Quota, Quotas};
-use crate::catalog::{Model, Overflow};
+use crate::catalog::{DEFAULT_HISTORY_ROUNDS, Memory, Model, Overflow};
 use crate::coze::{Target, is_id};
 use crate::turn::{Reasoning, SystemRule};
 
@@ -70,6 +70,8 @@ impl Snapshot {
             system: SystemRule::default(),
             reasoning: Reasoning::default(),
             overflow: Overflow::default(),
+            memory: Memory::default(),
+            history_rounds: DEFAULT_HISTORY_ROUNDS,
         })
     }
 }

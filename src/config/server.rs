@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderName;
 use ipnet::IpNet;
 use url::Url;
 
@@ -27,6 +28,11 @@ pub struct Server {
     pub shutdown_grace: Duration,
     /// The largest request body, in bytes.
     pub max_body: usize,
+    /// How long a request waits for the one before it in its conversation.
+    pub conversation_wait: Duration,
+    /// Headers by which front ends tell their chats apart: the value of the
+    /// first one that is there is part of whose conversation it is.
+    pub conversation_hints: Vec<HeaderName>,
     /// The most connections of clients at a time.
     pub max_connections: usize,
     /// Proxies whose `x-forwarded-for` is believed.
@@ -59,6 +65,8 @@ impl Default for Server {
             drain_delay: Duration::ZERO,
             shutdown_grace: Duration::from_secs(30),
             max_body: 20_000_000,
+            conversation_wait: Duration::from_secs(5),
+            conversation_hints: HINTS.map(HeaderName::from_static).to_vec(),
             max_connections: 10_000,
             trusted_proxies: Vec::new(),
             tls: None,
@@ -76,13 +84,17 @@ const KEYS: &[&str] = &[
     "shutdown_grace",
     "max_body",
     "max_connections",
+    "conversation_wait",
+    "conversation_hints",
     "trusted_proxies",
     "tls",
     "cors_origins",
     "allow_anonymous",
 ];
 
-const LATER: &[&str] = &["conversation_wait", "conversation_hints"];
+/// What front ends are known to send: Open WebUI, chat-ui, and proxies with
+/// sessions.
+const HINTS: [&str; 3] = ["x-openwebui-chat-id", "chatui-conversation-id", "x-session-id"];
 
 /// More than any system has files for.
 const MAX_CONNECTIONS: u32 = 1_000_000;
@@ -103,7 +115,7 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &Table<'_>) -> file::Serving {
             tls: Field::Absent,
         };
     };
-    reader.only(&table, KEYS, LATER);
+    reader.only(&table, KEYS, &[]);
     let listen = reader.text(&table, "listen");
     let server = Server {
         listen: listen.as_ref().and_then(|text| address(&mut reader.report, text)).unwrap_or(default.listen),
@@ -117,6 +129,10 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &Table<'_>) -> file::Serving {
         shutdown_grace: reader
             .duration(&table, "shutdown_grace", Duration::ZERO, DAY)
             .unwrap_or(default.shutdown_grace),
+        conversation_wait: reader
+            .duration(&table, "conversation_wait", Duration::ZERO, HOUR)
+            .unwrap_or(default.conversation_wait),
+        conversation_hints: hints(reader, &table).unwrap_or(default.conversation_hints),
         max_body: reader.size(&table, "max_body", "1GiB").unwrap_or(default.max_body),
         max_connections: reader
             .count(&table, "max_connections", MAX_CONNECTIONS)
@@ -206,6 +222,16 @@ fn origin(text: &str) -> Option<String> {
         // The scheme of an app or an extension, which has no standard port.
         url.as_str().trim_end_matches('/').to_owned()
     })
+}
+
+/// The names of hint headers.
+fn hints(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<Vec<HeaderName>> {
+    let list = reader.texts(table, "conversation_hints")?;
+    let names = list.value.iter().filter_map(|item| {
+        let name = HeaderName::from_bytes(item.value.as_bytes()).map_err(|_| "is not the name of a header");
+        reader.report.check(&item.at, name)
+    });
+    Some(names.collect())
 }
 
 #[cfg(test)]

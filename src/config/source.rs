@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::document::Item;
 use super::fault::{Place, Report};
-use super::file::{Deployment, Field, File, Model, Serving};
+use super::file::{Deployment, Field, File, Model, Serving, StateTable};
 use super::{Env, Faults, Files, Loaded, Server, Snapshot, build, finish, read};
 use crate::access::{Mode, Quota};
-use crate::catalog::Overflow;
+use crate::catalog::{Memory, Overflow};
 use crate::turn::{Reasoning, SystemRule};
 
 /// The file that is taken if none is named.
@@ -109,9 +109,12 @@ pub fn from_environment(env: Env<'_>) -> Result<Snapshot, Faults> {
             system: SystemRule::default(),
             reasoning: Reasoning::default(),
             overflow: Overflow::default(),
+            memory: Memory::default(),
+            history_rounds: None,
         }],
         keys: Vec::new(),
         limits: Quota::default(),
+        state: StateTable { at: Place::variable("state"), url: None, ttl: None },
     };
     let snapshot = build::build(file, Path::new(""), None, &mut report);
     finish(snapshot, report, "environment").result

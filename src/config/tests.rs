@@ -124,6 +124,12 @@ fn the_full_example_is_good_and_its_comments_show_the_defaults() {
         "system",
         "reasoning",
         "overflow",
+        "memory",
+        "history_rounds",
+        "conversation_wait",
+        "conversation_hints",
+        "url",
+        "conversation_ttl",
     ];
     let mut uncommented = String::new();
     for line in text.lines() {
@@ -136,6 +142,7 @@ fn the_full_example_is_good_and_its_comments_show_the_defaults() {
     }
     let spelled_out = good(&uncommented);
     assert_eq!(spelled_out.server, snapshot.server);
+    assert_eq!(spelled_out.state, snapshot.state);
     for (a, b) in spelled_out.catalog.models().zip(snapshot.catalog.models()) {
         assert_eq!(format!("{a:?}"), format!("{b:?}"));
     }
@@ -146,6 +153,7 @@ fn everything_of_the_server_is_read() {
     let text = format!(
         "[server]\nlisten = \"[::1]:0\"\nkeepalive = \"500ms\"\nupstream_timeout = \"5m\"\n\
          drain_delay = \"5s\"\nshutdown_grace = \"0s\"\nmax_body = 1_000\nmax_connections = 50\n\
+         conversation_wait = \"1s\"\nconversation_hints = [\"X-Chat\"]\n\
          trusted_proxies = [\"10.0.0.0/8\", \"::1\"]\ncors_origins = []\nallow_anonymous = true\n{BASE}"
     );
     let expected = Server {
@@ -156,6 +164,8 @@ fn everything_of_the_server_is_read() {
         shutdown_grace: Duration::ZERO,
         max_body: 1000,
         max_connections: 50,
+        conversation_wait: Duration::from_secs(1),
+        conversation_hints: vec![http::HeaderName::from_static("x-chat")],
         trusted_proxies: vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
         tls: None,
         cors_origins: Some(Vec::new()),

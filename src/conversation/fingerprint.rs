@@ -8,7 +8,7 @@
 use sha2::{Digest as _, Sha256};
 
 use super::normal::normal;
-use crate::store::{Id, Key};
+use crate::store::Key;
 use crate::turn::{Message, Role};
 
 /// Makes keyed hashes.
@@ -158,16 +158,6 @@ impl Chain {
         });
         hash
     }
-}
-
-/// An id that nobody can guess.
-///
-/// # Errors
-/// If the system has no random numbers.
-pub fn random_id() -> Result<Id, getrandom::Error> {
-    let mut id = [0; 16];
-    getrandom::fill(&mut id)?;
-    Ok(Id(id))
 }
 
 /// Takes in bytes with their length: no two lists of texts are alike.

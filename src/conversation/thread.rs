@@ -30,6 +30,7 @@ pub struct Thread {
     system: Option<Key>,
     sent: Sent,
     note: Note,
+    delta: bool,
     said: String,
 }
 
@@ -127,6 +128,7 @@ pub(super) struct Opening {
     pub(super) system: Option<Key>,
     pub(super) messages: usize,
     pub(super) note: Note,
+    pub(super) delta: bool,
 }
 
 impl Thread {
@@ -141,7 +143,7 @@ impl Thread {
     }
 
     fn open(held: Held, opening: Opening, plan: &Plan) -> Self {
-        let Opening { memory, space, before, chain, root, system, messages, note } = opening;
+        let Opening { memory, space, before, chain, root, system, messages, note, delta } = opening;
         let sent = match plan {
             Plan::Continue { place, new, after } => {
                 let mut place = place.clone();
@@ -156,7 +158,7 @@ impl Thread {
             Plan::Rebuild { .. } => Sent::Fresh { messages: messages + 1 },
             Plan::Detached | Plan::Fresh => Sent::Fresh { messages },
         };
-        Self { memory, held, space, before, chain, root, system, sent, note, said: String::new() }
+        Self { memory, held, space, before, chain, root, system, sent, note, delta, said: String::new() }
     }
 
     /// What its client calls it: its name, or its id.
@@ -185,6 +187,12 @@ impl Thread {
                 place.conversation == chat.conversation && same_section
             }
         }
+    }
+
+    /// Whether the client has sent the whole transcript.
+    #[must_use]
+    pub fn has_all(&self) -> bool {
+        !self.delta
     }
 
     /// Whether it goes on in a conversation of Coze's.

@@ -4,6 +4,6 @@ mod ask;
 mod reader;
 mod wire;
 
-pub use ask::{TooLong, call, fit, user_id};
+pub use ask::{TooLong, call, fit, fits_at_all, user_id};
 pub use reader::Reader;
 pub(super) use wire::Counts;

@@ -193,7 +193,10 @@ mod tests {
         ],"has_more":false,"first_id":"6","last_id":"5","code":0,"msg":""}"#;
         assert_eq!(listing.push(page.as_bytes()), Some(Page::Last));
         assert!(listing.has_found());
-        let look = Message { images: vec![Image { url: "https://x/y".into() }], ..Message::text(Role::User, "look") };
+        let look = Message {
+            images: vec![Image { url: "https://x/y".into() }],
+            ..Message::text(Role::User, "look")
+        };
         assert_eq!(
             listing.into_messages(),
             [Message::text(Role::Assistant, "one"), look, Message::text(Role::Assistant, "two")]

@@ -17,6 +17,8 @@ use super::{App, Peer, routes};
 use crate::access::Mode;
 use crate::catalog::Model;
 use crate::config::Snapshot;
+use crate::conversation::{Note, Reason};
+use crate::relay::Memory;
 use crate::telemetry::metrics::{self, Limit, Metrics, Refusal, Scope, Tokens};
 use crate::turn::{Failure, Kind, Usage};
 
@@ -35,6 +37,22 @@ pub(super) struct Journal {
     facts: Mutex<Facts>,
 }
 
+/// What became of a request's conversation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Memorised {
+    pub(super) note: Note,
+    /// Whether the turn should be remembered and is not.
+    pub(super) lost: bool,
+    /// How many messages a replay had to leave out.
+    pub(super) trimmed: usize,
+}
+
+impl Memorised {
+    pub(super) fn of(note: Note) -> Self {
+        Self { note, lost: false, trimmed: 0 }
+    }
+}
+
 /// What becomes known on the way.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
@@ -46,6 +64,8 @@ pub(super) struct Facts {
     pub(super) chat: Option<String>,
     pub(super) log_id: Option<String>,
     pub(super) usage: Option<Usage>,
+    /// What became of the conversation.
+    pub(super) memory: Option<Memorised>,
     pub(super) retry_count: Option<String>,
     /// The error code that the client was given.
     pub(super) error: Option<String>,
@@ -125,6 +145,13 @@ impl Journal {
                 facts.log_id.clone_from(&failure.log_id);
             }
         });
+    }
+
+    /// What the turn has made of its conversation, if it had a part in one.
+    pub(super) fn remember(&self, memory: Option<Memory>) {
+        if let Some(Memory { note, lost, trimmed }) = memory {
+            self.note(|facts| facts.memory = Some(Memorised { note, lost, trimmed }));
+        }
     }
 
     pub(super) fn answered(&self, status: StatusCode, error: Option<String>) {
@@ -241,6 +268,9 @@ impl Journal {
                     coze.conversation_id = facts.conversation,
                     coze.chat_id = facts.chat,
                     coze.log_id = facts.log_id,
+                    conversation.mode = facts.memory.map(|memory| memory.note.mode.name()),
+                    conversation.reason = facts.memory.and_then(|memory| memory.note.reason).map(Reason::name),
+                    conversation.lost = facts.memory.filter(|memory| memory.lost).map(|_| true),
                     usage.input = facts.usage.map(|usage| usage.input),
                     usage.output = facts.usage.map(|usage| usage.output),
                     retry_count = facts.retry_count,

@@ -80,7 +80,9 @@ impl ChatBody {
     /// # Errors
     /// If the turn fails before that: it can still be an HTTP error.
     pub(super) async fn begin(&mut self) -> Result<(), ApiError> {
-        std::future::poll_fn(|cx| self.poll_begin(cx)).await
+        let begun = std::future::poll_fn(|cx| self.poll_begin(cx)).await;
+        self.journal.remember(self.turn.memory());
+        begun
     }
 
     fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ApiError>> {
@@ -257,7 +259,8 @@ impl http_body::Body for ChatBody {
 
 impl Drop for ChatBody {
     fn drop(&mut self) {
-        let Self { encoder, journal, .. } = self;
+        let Self { encoder, journal, turn, .. } = self;
+        journal.remember(turn.memory());
         journal.note(|facts| {
             if let Some(ids) = encoder.ids() {
                 (facts.conversation, facts.chat) = (ids.conversation.clone(), ids.chat.clone());

@@ -135,9 +135,8 @@ impl Asking<'_> {
     }
 
     async fn fetch(&self, call: &crate::coze::Call) -> Result<bytes::Bytes, Failure> {
-        let token = self
-            .token()
-            .ok_or_else(|| Failure::new(Kind::Auth, "There is no Coze token for this model."))?;
+        let token =
+            self.token().ok_or_else(|| Failure::new(Kind::Auth, "There is no Coze token for this model."))?;
         self.target.deployment.client.fetch(call, &token).await
     }
 }

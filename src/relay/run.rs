@@ -8,13 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::clocks::Clocks;
-use super::settle::{self, Chat};
-use super::shaping::Shaping;
 use super::lent::{Lent, remember};
 use super::place::lost;
-use super::{Order, Relay, Remembered, Replay};
+use super::settle::{self, Chat};
+use super::shaping::Shaping;
+use super::{Memory, Order, Relay, Remembered, Replay};
 use crate::access::Meter;
-use crate::conversation::{self, Ending, Note};
+use crate::conversation::{self, Ending};
 use crate::coze::chat::Reader;
 use crate::coze::client::{ByteStream, Opened};
 use crate::coze::{self, Call, Kind as DeploymentKind, Target, error, retrieve, sse};
@@ -58,8 +58,7 @@ pub(super) struct Run {
     /// Taken when its end is remembered.
     lent: Option<Lent>,
     replay: Option<Box<Replay>>,
-    /// What became of the conversation; whether that is not remembered.
-    memory: Option<(Note, bool)>,
+    memory: Option<Memory>,
 }
 
 enum Phase {
@@ -146,14 +145,14 @@ impl Run {
             caller_token: order.caller_token.clone(),
             relay,
             meter: order.meter.clone(),
-            memory: lent.as_ref().map(|lent| (lent.note(), false)),
+            memory: lent.as_ref().map(|lent| Memory { note: lent.note(), lost: false, trimmed: 0 }),
             lent,
             replay,
         }
     }
 
     /// See [`super::Turn::memory`].
-    pub(super) fn memory(&self) -> Option<(Note, bool)> {
+    pub(super) fn memory(&self) -> Option<Memory> {
         self.memory
     }
 
@@ -317,8 +316,8 @@ impl Run {
 
     /// The end is remembered, or will not be.
     fn remembered(&mut self, remembered: bool, sink: &mut dyn FnMut(Event<'_>)) -> Result<(), Failure> {
-        if let Some((_, lost)) = &mut self.memory {
-            *lost = !remembered;
+        if let Some(memory) = &mut self.memory {
+            memory.lost = !remembered;
         }
         match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Remembering(_, End::Finished(finish)) => {
@@ -337,8 +336,7 @@ impl Run {
         let forgotten = gone && !self.account.spoken && self.lent.as_ref().is_some_and(|lent| lent.goes_on());
         if forgotten {
             if let Some(replay) = self.replay.take() {
-                self.begin_again(&replay);
-                return Ok(());
+                return self.begin_again(*replay);
             }
             failure = Failure { log_id: failure.log_id, detail: failure.detail, ..lost() };
         }
@@ -368,18 +366,29 @@ impl Run {
 
     /// Coze has forgotten the conversation: the whole transcript goes to a
     /// fresh one. The client knows of nothing yet.
-    fn begin_again(&mut self, replay: &Replay) {
+    fn begin_again(&mut self, replay: Replay) -> Result<(), Failure> {
         self.abandon();
+        let Replay { mut prompt, user_id, may_trim } = replay;
+        let trimmed = coze::chat::fit(&mut prompt, self.target.deployment.kind);
         if let Some(lent) = &mut self.lent {
             lent.replay();
-            self.memory = Some((lent.note(), false));
+            self.memory =
+                Some(Memory { note: lent.note(), lost: false, trimmed: *trimmed.as_ref().unwrap_or(&0) });
+        }
+        self.account = Account::default();
+        match trimmed {
+            Ok(trimmed) if trimmed == 0 || may_trim => {}
+            Ok(_) | Err(_) => {
+                let says = "context_length_exceeded: Coze has forgotten the conversation, and it is too long to be sent again.";
+                return self.failed(Failure::new(Kind::TooLong, says));
+            }
         }
         let target = self.target.clone();
-        let call = coze::chat::call(&target.bot_id, &replay.user_id, &replay.prompt, None);
+        let call = coze::chat::call(&target.bot_id, &user_id, &prompt, None);
         self.phase = Phase::Opening(open(target, call, self.caller_token.clone()));
         (self.decoder, self.reader) = (sse::Decoder::default(), Reader::default());
-        self.account = Account::default();
         self.clocks.restart();
+        Ok(())
     }
 
     /// Lets go of a stream that has said all, so that its connection can

@@ -2,6 +2,7 @@
 //! how thinking is shown.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::{Ask, Event, Message, Role, Text};
 
@@ -34,6 +35,25 @@ pub struct Prompt {
     pub question: Option<usize>,
     /// The bot variable to fill, with its text.
     pub variable: Option<(String, String)>,
+}
+
+impl Prompt {
+    /// Some of the messages, as a prompt of their own.
+    #[must_use]
+    pub fn part(&self, range: Range<usize>) -> Self {
+        let pinned = self.pinned.saturating_sub(range.start).min(range.len());
+        let question = self.question.filter(|index| range.contains(index)).map(|index| index - range.start);
+        let messages = self.messages.get(range).unwrap_or_default().to_vec();
+        Self { pinned, messages, question, variable: self.variable.clone() }
+    }
+
+    /// Puts messages ahead of all others; none of them is system text.
+    pub fn lead_with(&mut self, messages: Vec<Message>) {
+        self.question = self.question.map(|index| index + messages.len());
+        // A new system text stands where it was said, and is as any other.
+        self.pinned = if messages.is_empty() { self.pinned } else { 0 };
+        self.messages.splice(0..0, messages);
+    }
 }
 
 /// The system rule is [`SystemRule::Reject`] and there was a system text.

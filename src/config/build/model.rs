@@ -1,13 +1,14 @@
 //! `[models.NAME]`: what clients put in `model`.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::deployment::Entry;
 use super::token;
 use crate::access::Mode;
-use crate::catalog::Model;
+use crate::catalog::{DEFAULT_HISTORY_ROUNDS, Model};
 use crate::config::document::Item;
 use crate::config::fault::{Report, did_you_mean};
 use crate::config::file::{self, Field};
@@ -96,6 +97,8 @@ fn one(
         system: table.system,
         reasoning: table.reasoning,
         overflow: table.overflow,
+        memory: table.memory,
+        history_rounds: table.history_rounds.map_or(DEFAULT_HISTORY_ROUNDS, NonZeroU32::get),
     })
 }
 

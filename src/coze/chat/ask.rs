@@ -151,6 +151,24 @@ pub fn fit(prompt: &mut Prompt, kind: Kind) -> Result<usize, TooLong> {
     Ok(left_out)
 }
 
+/// Whether Coze can store what has to stay of a prompt, however much is left
+/// out.
+///
+/// # Errors
+/// If it cannot.
+pub fn fits_at_all(prompt: &Prompt, kind: Kind) -> Result<(), TooLong> {
+    let limit = match kind {
+        Kind::Studio => STUDIO_TEXT_BYTES,
+        Kind::Cloud => return Ok(()),
+    };
+    let last = prompt.messages.len().saturating_sub(1);
+    let stays = |index: &usize| *index < prompt.pinned || *index == last || prompt.question == Some(*index);
+    let messages = prompt.messages.iter().enumerate().filter(|(index, _)| stays(index));
+    let variable = prompt.variable.as_ref().map_or(0, |(name, text)| escaped_len(name) + escaped_len(text));
+    let needed = messages.map(|(_, message)| size(message)).sum::<usize>() + variable;
+    if needed > limit { Err(TooLong { needed, limit }) } else { Ok(()) }
+}
+
 fn size(message: &Message) -> usize {
     let content = if message.images.is_empty() {
         escaped_len(&message.text)

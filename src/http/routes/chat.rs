@@ -1,5 +1,8 @@
 //! `POST /v1/chat/completions`.
 
+mod naming;
+mod turn;
+
 use std::sync::Arc;
 
 use axum::Extension;
@@ -10,21 +13,30 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Answer;
 use crate::access::{Caller, Identity, Permit};
-use crate::catalog::{Model, Overflow};
-use crate::coze::chat::{TooLong, call, fit, user_id};
+use crate::catalog::{Memory, Model};
+use crate::conversation::Note;
+use crate::coze;
+use crate::coze::chat::TooLong;
 use crate::http::admit::{Admission, Held};
+use crate::http::journal::Memorised;
 use crate::http::stream::ChatBody;
 use crate::http::{Context, body, respond};
 use crate::openai::ApiError;
 use crate::openai::chat::{self, Encoder, Head, Request};
 use crate::relay::Order;
-use crate::turn::Reasoning;
+use crate::turn::{Prompt, Reasoning};
+use naming::Naming;
+use turn::Turn;
 
 /// What the answer's head says beside the answer.
 #[derive(Debug, Default)]
 struct Remarks {
     ignored: Vec<&'static str>,
     trimmed: usize,
+    /// What the conversation is called.
+    name: Option<String>,
+    /// What became of it.
+    note: Option<Note>,
 }
 
 /// Runs a bot and answers as OpenAI does.
@@ -60,9 +72,31 @@ async fn answer(
         facts.stream = Some(request.stream);
         facts.choices = Some(request.choices);
     });
-    let (mut order, remarks) = order(context, caller, &headers, &model, &request)?;
-    let permit = admission.admit(order.choices)?;
+    let naming = Naming::of(&headers, &request)?;
+    let prompt = prompt(&model, &request)?;
+    if naming.name.is_some() && request.choices > 1 && model.memory != Memory::Off {
+        return Err(ApiError::bad_request(
+            "invalid_value",
+            Some("n".to_owned()),
+            "'n' must be 1 in a conversation with a name: only one answer can go on.",
+        ));
+    }
+    let permit = admission.admit(request.choices)?;
+    let user = request.ask.user.clone().or_else(|| caller.user_in(&headers));
+    let caller_token = match caller.identity() {
+        Identity::CozeToken(token) => Some(token.clone()),
+        Identity::Key(_) | Identity::Anonymous => None,
+    };
+    let turn = Turn { context, caller, model: &model, user: user.as_deref(), caller_token };
+    let placed = turn.place(&headers, &naming, &prompt, request.choices).await?;
+    context.journal.note(|facts| facts.memory = Some(Memorised::of(placed.note)));
+    let name = placed.lent.as_ref().map(|lent| lent.name());
+    let (mut order, trimmed) = turn.order(placed, prompt, &request).await?;
     order.meter = permit.meter();
+    let mut remarks = Remarks { ignored: request.ignored, trimmed, name, note: None };
+    if model.memory == Memory::Off && naming.name.is_some() {
+        remarks.ignored.push("conversation_id");
+    }
     let head = Head {
         id: format!("chatcmpl-{}", uuid::Uuid::now_v7().simple()),
         created: respond::unix_seconds(),
@@ -70,67 +104,41 @@ async fn answer(
     };
     let mut response = if request.stream {
         let encoder = Encoder::new(&head, order.choices, request.include_usage, model.reasoning);
-        stream(context, &order, encoder, permit).await?
+        stream(context, order, encoder, permit).await?
     } else {
-        whole(context, &order, &head, model.reasoning, permit).await?
+        whole(context, order, &head, model.reasoning, permit).await?
     };
+    context.journal.note(|facts| {
+        if let Some(memory) = &facts.memory {
+            remarks.note = Some(memory.note);
+            remarks.trimmed = remarks.trimmed.max(memory.trimmed);
+        }
+    });
     remarks.apply(response.headers_mut());
     Ok(response)
 }
 
-/// Turns a request into what the relay runs. Every chat here starts a
-/// conversation of its own; which conversation a request belongs to will be
-/// decided between the prompt and the call.
-fn order(
-    context: &Context,
-    caller: &Caller,
-    headers: &HeaderMap,
-    model: &Model,
-    request: &Request,
-) -> Result<(Order, Remarks), ApiError> {
-    let mut prompt = model.system.apply(&request.ask).map_err(|rejected| {
+/// What the bot is shown of a request.
+fn prompt(model: &Model, request: &Request) -> Result<Prompt, ApiError> {
+    let prompt = model.system.apply(&request.ask).map_err(|rejected| {
         ApiError::bad_request(
             "invalid_value",
             Some("messages[0].role".to_owned()),
             format!("In this gateway {rejected}."),
         )
     })?;
-    let before = prompt.messages.len();
-    let trimmed = fit(&mut prompt, model.target.deployment.kind).map_err(too_long)?;
-    if trimmed > 0 && model.overflow == Overflow::Reject {
-        return Err(context_length_exceeded(format!(
-            "the {before} messages are more text than Coze can store; {trimmed} of the oldest would have to go"
-        )));
-    }
-    let named = request.ask.user.clone().or_else(|| caller.user_in(headers));
-    let user_id = user_id(caller.user_space(), named.as_deref());
-    let caller_token = match caller.identity() {
-        Identity::CozeToken(token) => Some(token.clone()),
-        Identity::Key(_) | Identity::Anonymous => None,
-    };
-    let order = Order {
-        target: model.target.clone(),
-        caller_token,
-        call: call(&model.target.bot_id, &user_id, &prompt),
-        choices: request.choices,
-        stop: request.ask.stop.clone(),
-        think_tags: model.reasoning == Reasoning::Think,
-        wants_usage: !request.stream || request.include_usage,
-        upstream_timeout: context.snapshot.server.upstream_timeout,
-        meter: None,
-    };
-    let remarks = Remarks { ignored: request.ignored.clone(), trimmed };
-    Ok((order, remarks))
+    coze::chat::fits_at_all(&prompt, model.target.deployment.kind).map_err(too_long)?;
+    Ok(prompt)
 }
 
-async fn stream(context: &Context, order: &Order, encoder: Encoder, permit: Permit) -> Answer {
-    let turn = context.app.relay.start(order);
+async fn stream(context: &Context, order: Order, encoder: Encoder, permit: Permit) -> Answer {
+    let caller_owns_token = order.caller_token.is_some();
     let mut body = ChatBody::new(
-        turn,
+        context.app.relay.start(order),
         encoder,
         context.snapshot.server.keepalive,
         Arc::clone(&context.journal),
-        order.caller_token.is_some(),
+        caller_owns_token,
         permit,
     );
     body.begin().await?;
@@ -142,15 +150,13 @@ async fn stream(context: &Context, order: &Order, encoder: Encoder, permit: Perm
     Ok(response)
 }
 
-async fn whole(
-    context: &Context,
-    order: &Order,
-    head: &Head,
-    reasoning: Reasoning,
-    permit: Permit,
-) -> Answer {
-    let replies = context.app.relay.start(order).replies().await.map_err(|failure| {
-        let error = ApiError::from_failure(&failure, order.caller_token.is_some());
+async fn whole(context: &Context, order: Order, head: &Head, reasoning: Reasoning, permit: Permit) -> Answer {
+    let caller_owns_token = order.caller_token.is_some();
+    let mut turn = context.app.relay.start(order);
+    let replies = turn.replies().await;
+    context.journal.remember(turn.memory());
+    let replies = replies.map_err(|failure| {
+        let error = ApiError::from_failure(&failure, caller_owns_token);
         context.journal.failed(&failure, &error.code);
         error
     })?;
@@ -166,11 +172,11 @@ async fn whole(
     Ok(response.map(|body| Body::new(Held::new(body, permit))))
 }
 
-fn too_long(error: TooLong) -> ApiError {
+pub(super) fn too_long(error: TooLong) -> ApiError {
     context_length_exceeded(format!("the system text and the last message alone are too long: {error}"))
 }
 
-fn context_length_exceeded(why: String) -> ApiError {
+pub(super) fn context_length_exceeded(why: String) -> ApiError {
     // The code stands in the message too: one client looks for it there.
     ApiError::bad_request(
         "context_length_exceeded",
@@ -188,6 +194,12 @@ impl Remarks {
         }
         if self.trimmed > 0 {
             headers.insert("x-cozeway-trimmed", HeaderValue::from(self.trimmed));
+        }
+        if let Some(name) = self.name.as_deref().and_then(naming::encoded) {
+            headers.insert(naming::NAME, name);
+        }
+        if let Some(Ok(note)) = self.note.map(|note| HeaderValue::try_from(note.to_string())) {
+            headers.insert("x-cozeway-conversation", note);
         }
     }
 }

@@ -36,6 +36,9 @@ pub struct Request {
     /// Parameters that were given and cannot be honoured, by name, in the
     /// order of the names.
     pub ignored: Vec<&'static str>,
+    /// What the client calls the conversation, by the fields that can say it,
+    /// in the order in which they count.
+    pub conversation: Vec<(&'static str, String)>,
     /// Everything that concerns the bot.
     pub ask: Ask,
 }

@@ -10,7 +10,9 @@ use serde::Deserialize;
 use super::Request;
 use super::fault::Fault;
 use super::json::{Bool, Given, Integer, Map, Number, Object, Str, Text, TextOr, Whole};
-use super::parameters::{FunctionCall, Modalities, ResponseFormat, Stop, StreamOptions, ToolChoice, Tools};
+use super::parameters::{
+    FunctionCall, Metadata, Modalities, ResponseFormat, Stop, StreamOptions, ToolChoice, Tools,
+};
 use super::parameters::{check_function_call, check_tool_choice, choices};
 use super::transcript::Transcript;
 use crate::turn::Ask;
@@ -34,6 +36,11 @@ pub(super) struct Body<'a> {
     #[serde(borrow)]
     safety_identifier: Option<Text<'a>>,
 
+    #[serde(borrow)]
+    conversation_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    metadata: Option<Metadata<'a>>,
+
     // Ignored or refused, by their values.
     #[serde(borrow)]
     function_call: Option<TextOr<'a, FunctionCall>>,
@@ -53,7 +60,6 @@ pub(super) struct Body<'a> {
     logit_bias: Given<Map>,
     max_completion_tokens: Given<Integer>,
     max_tokens: Given<Integer>,
-    metadata: Given<Map>,
     moderation: Given<Map>,
     parallel_tool_calls: Given<Bool>,
     prediction: Given<Map>,
@@ -84,12 +90,18 @@ impl Body<'_> {
         let user = [self.user, self.safety_identifier].into_iter().flatten().find(|Text(id)| !id.is_empty());
         let stream = self.stream.unwrap_or(false);
         let include_usage = self.stream_options.and_then(|Object(options)| options.include_usage);
+        let names = [
+            ("conversation_id", self.conversation_id),
+            ("metadata.conversation_id", self.metadata.and_then(|metadata| metadata.conversation_id)),
+        ];
+        let names = names.into_iter().filter_map(|(field, name)| Some((field, name?.0.into_owned())));
         Ok(Request {
             model: model.into_owned(),
             stream,
             include_usage: stream && include_usage.unwrap_or(false),
             choices,
             ignored,
+            conversation: names.collect(),
             ask: Ask { user: user.map(|Text(user)| user.into_owned()), stop, ..transcript },
         })
     }
@@ -126,7 +138,7 @@ impl Body<'_> {
             ("logit_bias", self.logit_bias.is_given()),
             ("max_completion_tokens", self.max_completion_tokens.is_given()),
             ("max_tokens", self.max_tokens.is_given()),
-            ("metadata", self.metadata.is_given()),
+            ("metadata", self.metadata.as_ref().is_some_and(Metadata::is_ignored)),
             ("modalities", self.modalities.as_ref().is_some_and(Modalities::is_ignored)),
             ("moderation", self.moderation.is_given()),
             ("parallel_tool_calls", self.parallel_tool_calls.is_given()),

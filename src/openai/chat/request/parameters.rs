@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::fault::{Fault, quoted};
@@ -121,6 +121,52 @@ impl<'de> Deserialize<'de> for Tools {
         }
 
         deserializer.deserialize_seq(Any)
+    }
+}
+
+/// `metadata`: what a conversation is called there, and whether there is more.
+#[derive(Debug, Default)]
+pub(super) struct Metadata<'a> {
+    pub(super) conversation_id: Option<Text<'a>>,
+    other: bool,
+}
+
+impl Metadata<'_> {
+    /// Whether something is said that plays no part.
+    pub(super) fn is_ignored(&self) -> bool {
+        self.other || self.conversation_id.is_none()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Metadata<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Metadata<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Metadata<'de>, A::Error> {
+                let mut metadata = Metadata::default();
+                while let Some(Text(key)) = map.next_key::<Text<'de>>()? {
+                    if key == "conversation_id" {
+                        if metadata.conversation_id.is_some() {
+                            return Err(serde::de::Error::duplicate_field("conversation_id"));
+                        }
+                        metadata.conversation_id = map.next_value()?;
+                    } else {
+                        metadata.other = true;
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(metadata)
+            }
+        }
+
+        deserializer.deserialize_map(Entries)
     }
 }
 

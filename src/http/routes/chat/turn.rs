@@ -1,0 +1,149 @@
+//! From a prompt to the order that the relay runs: which conversation it
+//! belongs to, and what is sent there.
+
+use http::{HeaderMap, HeaderName};
+
+use super::naming::Naming;
+use super::{context_length_exceeded, too_long};
+use crate::access::Caller;
+use crate::catalog::{Memory, Model, Overflow};
+use crate::conversation::{Ending, Plan, Reason, Space, Wanted};
+use crate::coze::chat::{call, fit, user_id};
+use crate::http::Context;
+use crate::openai::ApiError;
+use crate::openai::chat::Request;
+use crate::relay::{Asking, Order, Placed, Remembered, Replay, Unplaced, unremembered};
+use crate::secret::Secret;
+use crate::turn::{Failure, Prompt, Reasoning, Role};
+
+/// Who wants what of whom.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    pub(super) context: &'a Context,
+    pub(super) caller: &'a Caller,
+    pub(super) model: &'a Model,
+    pub(super) user: Option<&'a str>,
+    /// The caller's own Coze token, where that is used.
+    pub(super) caller_token: Option<Secret>,
+}
+
+impl Turn<'_> {
+    /// Finds the conversation that a prompt belongs to.
+    pub(super) async fn place(
+        &self,
+        headers: &HeaderMap,
+        naming: &Naming,
+        prompt: &Prompt,
+        choices: usize,
+    ) -> Result<Placed, ApiError> {
+        let first = !prompt.messages.iter().any(|message| message.role == Role::Assistant);
+        let detached = |reason| Ok(Placed::detached(unremembered(first, reason)));
+        match (self.model.memory, &naming.name) {
+            (Memory::Off, _) => return detached(Reason::Off),
+            _ if choices > 1 => return detached(Reason::Choices),
+            (Memory::Explicit, None) => return detached(Reason::Unnamed),
+            (Memory::Auto | Memory::Explicit, _) => {}
+        }
+        let caller = self.caller.space();
+        let target = &self.model.target;
+        let hints = &self.context.snapshot.server.conversation_hints;
+        let hint = |name: &HeaderName| Some(headers.get(name)?.as_bytes());
+        let wanted = Wanted {
+            space: Space {
+                caller: &caller,
+                deployment: &target.deployment.name,
+                kind: "bot",
+                target: &target.bot_id,
+                user: self.user,
+                hint: hints.iter().find_map(hint),
+            },
+            name: naming.name.as_ref(),
+            whole: naming.whole,
+            prompt,
+            history_rounds: self.model.history_rounds,
+        };
+        let asking = Asking {
+            target,
+            caller_token: self.caller_token.as_ref(),
+            wait: self.context.snapshot.server.conversation_wait,
+        };
+        let app = &self.context.app;
+        match app.relay.place(&app.conversations, &wanted, asking).await {
+            Ok(placed) => Ok(placed),
+            Err(Unplaced::NotFound) => Err(ApiError::conversation_not_found()),
+            Err(Unplaced::Away(why)) => {
+                self.context.journal.note(|facts| facts.detail = Some(why));
+                match naming.name {
+                    Some(_) => Err(ApiError::state_unavailable()),
+                    None => detached(Reason::StateUnavailable),
+                }
+            }
+            Err(Unplaced::Failed(failure)) => Err(self.failed(&failure)),
+        }
+    }
+
+    /// What is sent, and where; with how many messages were left out.
+    pub(super) async fn order(
+        &self,
+        placed: Placed,
+        prompt: Prompt,
+        request: &Request,
+    ) -> Result<(Order, usize), ApiError> {
+        let Placed { plan, held, lent, .. } = placed;
+        let user_id = user_id(self.caller.user_space(), self.user);
+        let may_trim = self.model.overflow == Overflow::Trim;
+        let (mut sent, conversation, whole) = match plan {
+            Plan::Detached | Plan::Fresh => (prompt, None, None),
+            Plan::Continue { place, new, .. } | Plan::Resume { place, new } => {
+                let whole = lent.as_ref().is_some_and(|lent| lent.has_all());
+                let sent = prompt.part(new);
+                (sent, Some(place.conversation), whole.then_some(prompt))
+            }
+            Plan::Rebuild { new, .. } => {
+                let mut sent = prompt.part(new);
+                sent.lead_with(held);
+                (sent, None, None)
+            }
+        };
+        let trimmed = match self.fit(&mut sent) {
+            Ok(trimmed) => trimmed,
+            Err(error) => {
+                if let Some(lent) = lent {
+                    lent.end(Ending::Refused).await;
+                }
+                return Err(error);
+            }
+        };
+        let replay = whole.map(|prompt| Box::new(Replay { prompt, user_id: user_id.clone(), may_trim }));
+        let order = Order {
+            target: self.model.target.clone(),
+            caller_token: self.caller_token.clone(),
+            call: call(&self.model.target.bot_id, &user_id, &sent, conversation.as_deref()),
+            choices: request.choices,
+            stop: request.ask.stop.clone(),
+            think_tags: self.model.reasoning == Reasoning::Think,
+            wants_usage: !request.stream || request.include_usage,
+            upstream_timeout: self.context.snapshot.server.upstream_timeout,
+            meter: None,
+            remembered: lent.map(|lent| Remembered { lent, replay }),
+        };
+        Ok((order, trimmed))
+    }
+
+    fn fit(&self, prompt: &mut Prompt) -> Result<usize, ApiError> {
+        let before = prompt.messages.len();
+        let trimmed = fit(prompt, self.model.target.deployment.kind).map_err(too_long)?;
+        if trimmed > 0 && self.model.overflow == Overflow::Reject {
+            return Err(context_length_exceeded(format!(
+                "the {before} messages are more text than Coze can store; {trimmed} of the oldest would have to go"
+            )));
+        }
+        Ok(trimmed)
+    }
+
+    fn failed(&self, failure: &Failure) -> ApiError {
+        let error = ApiError::from_failure(failure, self.caller_token.is_some());
+        self.context.journal.failed(failure, &error.code);
+        error
+    }
+}
