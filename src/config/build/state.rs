@@ -22,7 +22,7 @@ pub(super) fn build(
 ) -> Option<State> {
     let (text, at) = match &table.url {
         Some(item) => (item.value.as_str(), &item.at),
-        None => (DEFAULT_URL, &table.at),
+        None => (DEFAULT_URL, &table.at.child("url", table.at.line)),
     };
     let place = report.check(at, Place::parse(text, base))?;
     let state = State { place, ttl: table.ttl.unwrap_or(DEFAULT_TTL) };

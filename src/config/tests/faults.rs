@@ -65,7 +65,14 @@ fn the_top_of_the_file() {
                     "f:4: limits.concurrent_request: unknown key; did you mean \"concurrent_requests\"?",
                 ],
             ),
-            ("[state]\nurl = 'memory:'", &["f:1: state: is not supported by this version"]),
+            (
+                "[state]\nurl = 'postgres:x'\nconversation_ttl = '5s'\nttl = 1",
+                &[
+                    "f:2: state.url: use memory:, sqlite:PATH, redis://HOST:PORT/DB or rediss://HOST:PORT/DB",
+                    "f:3: state.conversation_ttl: must be from 1m to 3650d",
+                    "f:4: state.ttl: unknown key",
+                ],
+            ),
             (
                 "[auth]\nmode = 'passthru'",
                 &[
@@ -143,10 +150,10 @@ fn the_server() {
                 ],
             ),
             (
-                "[server]\nconversation_wait = '5s'\nconversation_hints = []",
+                "[server]\nconversation_wait = '2h'\nconversation_hints = ['x chat']",
                 &[
-                    "f:2: server.conversation_wait: is not supported by this version",
-                    "f:3: server.conversation_hints: is not supported by this version",
+                    "f:2: server.conversation_wait: must be from 0s to 1h",
+                    "f:3: server.conversation_hints[0]: is not the name of a header",
                 ],
             ),
         ],
@@ -330,12 +337,12 @@ fn models() {
                 ],
             ),
             (
-                "[models.w]\nchatflow_id = '1'\napp_id = '1'\nmemory = 'off'\nhistory_rounds = 5",
+                "[models.w]\nchatflow_id = '1'\napp_id = '1'\nmemory = 'on'\nhistory_rounds = 0",
                 &[
                     "f:2: models.w.chatflow_id: is not supported by this version",
                     "f:3: models.w.app_id: is not supported by this version",
-                    "f:4: models.w.memory: is not supported by this version",
-                    "f:5: models.w.history_rounds: is not supported by this version",
+                    "f:4: models.w.memory: expected one of \"auto\", \"explicit\", \"off\"",
+                    "f:5: models.w.history_rounds: must be at least 1",
                 ],
             ),
         ],

@@ -23,7 +23,7 @@ key = "0123456789abcdef"
 "#;
 
 fn renewed(old: &Snapshot, text: &str) -> Result<Snapshot, Faults> {
-    parse_for(text, Path::new("f"), &env, Some(old), Report::default()).result
+    parse_for(text, Path::new("dir/f"), &env, Some(old), Report::default()).result
 }
 
 #[track_caller]
@@ -74,20 +74,20 @@ fn what_cannot_change_is_a_fault_beside_the_others() {
     let old = good(OLD);
     assert_eq!(
         refused(&old, &with_tls.replace("127.0.0.1:1\"", "127.0.0.1:2\"").replace("10s", "no")),
-        "f:3: server.listen: cannot change while the gateway runs (it listens on 127.0.0.1:1): restart it\n\
-         f:4: server.keepalive: expected a duration such as \"15s\" (units: ms, s, m, h, d)\n\
-         f:5: server.tls: TLS cannot be turned on while the gateway runs: restart it"
+        "dir/f:3: server.listen: cannot change while the gateway runs (it listens on 127.0.0.1:1): restart it\n\
+         dir/f:4: server.keepalive: expected a duration such as \"15s\" (units: ms, s, m, h, d)\n\
+         dir/f:5: server.tls: TLS cannot be turned on while the gateway runs: restart it"
     );
     let old = good(&with_tls);
     assert_eq!(
         refused(&old, OLD),
-        "f:2: server: tls is missing, and cannot be turned off while the gateway runs: restart it"
+        "dir/f:2: server: tls is missing, and cannot be turned off while the gateway runs: restart it"
     );
     assert!(renewed(&old, &with_tls).unwrap().changes_since(&old).is_empty());
 
     let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     directory.write("cert.pem", &other.cert.pem());
-    assert!(refused(&old, &with_tls).starts_with("f:5: server.tls: "), "the key is another's");
+    assert!(refused(&old, &with_tls).starts_with("dir/f:5: server.tls: "), "the key is another's");
     directory.write("key.pem", &other.signing_key.serialize_pem());
     assert_eq!(renewed(&old, &with_tls).unwrap().changes_since(&old).settings, ["server.tls"]);
 }
