@@ -116,7 +116,7 @@ fn requests(criterion: &mut Criterion) {
     let prompt =
         Prompt { pinned: 0, messages: (0..51).map(message).collect(), variable: None, question: None };
     group.bench_function("call, 51 messages", |bencher| {
-        bencher.iter(|| call("7530512345678999999", "user", black_box(&prompt)));
+        bencher.iter(|| call("7530512345678999999", "user", black_box(&prompt), None));
     });
     group.finish();
 }

@@ -27,6 +27,9 @@ pub struct Model {
     pub memory: Memory,
     /// How many rounds of a conversation Coze shows the bot.
     pub history_rounds: u32,
+    /// Whether conversations of Coze's are deleted once nothing refers to
+    /// them.
+    pub cleanup: bool,
 }
 
 /// Which conversations are remembered.

@@ -18,9 +18,11 @@
 //! Coze.
 
 mod fingerprint;
+mod name;
 mod normal;
 mod plan;
 mod record;
+mod standing;
 mod thread;
 
 use std::collections::HashSet;
@@ -29,12 +31,15 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 pub use fingerprint::{Chain, Fingerprints, Space};
+pub use name::{BadName, Name};
 pub use plan::{Mode, Note, Plan, Reason, Sent, fresh, plan, rounds};
 pub use record::{Owner, Place, Record, State};
+pub use standing::Standing;
 pub use thread::{Chat, Ending, Settlement, Thread};
 
 use crate::store::{By, Claimed, Entry, Id, Key, Lease, Store, Unavailable};
 use crate::turn::{Prompt, Role};
+use standing::Health;
 use thread::{Hold, Opening};
 
 /// How long a turn holds a conversation unless it says that it goes on.
@@ -45,9 +50,6 @@ pub const RENEWAL: Duration = Duration::from_secs(10);
 
 /// How the gateway's own names of conversations begin.
 pub const ID_PREFIX: &str = "conv_";
-
-/// The longest name that a client may give, in bytes.
-const MAX_NAME_BYTES: usize = 256;
 
 /// All conversations that the gateway remembers.
 #[derive(Clone)]
@@ -61,43 +63,12 @@ struct Shared {
     prints: OnceLock<Fingerprints>,
     /// The leases of turns that go on.
     leases: Mutex<HashSet<Lease>>,
+    health: Health,
 }
 
 impl fmt::Debug for Conversations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Conversations").field("store", &self.shared.store).finish_non_exhaustive()
-    }
-}
-
-/// What a client calls the conversation that it means.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Name {
-    /// A name that it gave.
-    Given(String),
-    /// An id that the gateway gave.
-    Own(Id),
-    /// Like an id of the gateway's, which never gave it.
-    Nobodys,
-}
-
-/// A text that cannot name a conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be 1 to 256 bytes without control characters")]
-pub struct BadName;
-
-impl Name {
-    /// Reads a name.
-    ///
-    /// # Errors
-    /// If it is empty, too long, or holds control characters.
-    pub fn parse(text: &str) -> Result<Self, BadName> {
-        if text.is_empty() || text.len() > MAX_NAME_BYTES || text.chars().any(char::is_control) {
-            return Err(BadName);
-        }
-        Ok(match text.strip_prefix(ID_PREFIX) {
-            Some(id) => id.parse().map_or(Self::Nobodys, Self::Own),
-            None => Self::Given(text.to_owned()),
-        })
     }
 }
 
@@ -148,7 +119,12 @@ impl Conversations {
     /// Remembers in this store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        let shared = Shared { store, prints: OnceLock::new(), leases: Mutex::new(HashSet::new()) };
+        let shared = Shared {
+            store,
+            prints: OnceLock::new(),
+            leases: Mutex::new(HashSet::new()),
+            health: Health::default(),
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -183,7 +159,7 @@ impl Conversations {
             Some(Name::Own(id)) => By::Id { id: *id, space: reading.space },
             Some(Name::Nobodys) => return Ok(Begun::NotFound),
         };
-        let claimed = self.shared.store.claim(by, LEASE).await?;
+        let claimed = self.seen(self.shared.store.claim(by, LEASE).await)?;
         Ok(match (claimed, wanted.name) {
             (Claimed::Lent { lease, entry, abandoned }, _) => {
                 self.lent(self.hold(lease), &entry, abandoned, wanted, reading)
@@ -266,7 +242,7 @@ impl Conversations {
         if let Some(prints) = self.known_prints() {
             return Ok(prints);
         }
-        let secret = self.shared.store.secret().await?;
+        let secret = self.seen(self.shared.store.secret().await)?;
         Ok(self.shared.prints.get_or_init(|| Fingerprints::new(&secret)))
     }
 
@@ -277,22 +253,6 @@ impl Conversations {
     fn hold(&self, lease: Lease) -> Hold {
         self.leases().insert(lease);
         Hold { lease, memory: self.clone() }
-    }
-
-    /// Says of every turn that it goes on. To be called every [`RENEWAL`].
-    ///
-    /// # Errors
-    /// If the store is away; the leases go on running then.
-    pub async fn renew(&self) -> Result<(), Unavailable> {
-        let leases: Vec<Lease> = self.leases().iter().copied().collect();
-        if leases.is_empty() {
-            return Ok(());
-        }
-        // A lost one is noticed when its turn ends.
-        for lost in self.shared.store.renew(leases, LEASE).await? {
-            self.leases().remove(&lost);
-        }
-        Ok(())
     }
 
     fn leases(&self) -> std::sync::MutexGuard<'_, HashSet<Lease>> {

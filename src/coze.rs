@@ -9,6 +9,7 @@ pub mod card;
 pub mod chat;
 pub mod circuit;
 pub mod client;
+pub mod conversation;
 pub mod error;
 pub mod messages;
 pub mod retrieve;
@@ -67,7 +68,7 @@ pub fn is_id(text: &str) -> bool {
 /// A request to Coze as a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// `GET` or `POST`.
+    /// `GET`, `POST` or `DELETE`.
     pub method: http::Method,
     /// Path and query, beginning with `/`.
     pub path: String,

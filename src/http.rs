@@ -31,8 +31,9 @@ use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 use crate::access::{Guard, Limits, Mode};
+use crate::catalog::Model;
 use crate::config::Snapshot;
-use crate::conversation::Conversations;
+use crate::conversation::{Conversations, Record};
 use crate::openai::ApiError;
 use crate::relay::Relay;
 use crate::telemetry::metrics::Metrics;
@@ -83,6 +84,31 @@ impl App {
     #[must_use]
     pub fn limits(&self) -> &Arc<Limits> {
         &self.limits
+    }
+
+    /// What is remembered.
+    #[must_use]
+    pub fn conversations(&self) -> &Conversations {
+        &self.conversations
+    }
+
+    /// Forgets at Coze, too, what was forgotten here, where its model wants
+    /// that.
+    pub fn expired(&self, record: &Record) {
+        let snapshot = self.snapshot();
+        let is_its = |model: &&Arc<Model>| {
+            let target = &model.target;
+            model.cleanup
+                && target.deployment.name == record.owner.deployment
+                && target.bot_id == record.owner.target
+        };
+        let target = snapshot.catalog.models().find(is_its).map(|model| &model.target);
+        if let (Some(target), Some(place)) = (target, &record.place)
+            // In passthrough mode there is no token but its caller's.
+            && let Some(token) = &target.token
+        {
+            self.relay.delete(target.clone(), token.current(), place.conversation.clone());
+        }
     }
 
     /// The config as it stands now.

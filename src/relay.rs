@@ -4,12 +4,14 @@
 //! Nothing is spawned for a turn; what has to outlive it (ending a chat that
 //! nobody waits for any more) goes to the one tracked spawner.
 
+mod cleanup;
 mod clocks;
 mod lent;
 mod place;
 mod run;
 mod settle;
 mod shaping;
+mod upkeep;
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -25,10 +27,13 @@ use crate::coze::{Call, Target};
 use crate::secret::Secret;
 use crate::turn::{Event, Failure, Kind, Prompt, Reply, StopWords};
 
+pub use cleanup::Cleaned;
+use cleanup::Cleanup;
 pub use lent::Lent;
 pub use place::{Asking, Placed, Unplaced, unremembered};
 use run::Run;
 use settle::Settlement;
+pub use upkeep::keep;
 
 /// The largest whole answer that is put together, in bytes of JSON text.
 const MAX_REPLY_BYTES: usize = 64 * 1024 * 1024;
@@ -39,6 +44,7 @@ pub struct Relay {
     tracker: TaskTracker,
     end: CancellationToken,
     settlement: Settlement,
+    cleanup: Cleanup,
 }
 
 /// What is to be run, and how its events are wanted.
@@ -60,6 +66,9 @@ pub struct Order {
     pub wants_usage: bool,
     /// The longest silence of Coze.
     pub upstream_timeout: Duration,
+    /// Whether conversations of Coze's are deleted once nothing refers to
+    /// them.
+    pub cleanup: bool,
     /// Takes what each chat costs, where a limit needs that: then usage is
     /// asked for in any case, and after a hang-up too.
     pub meter: Option<Meter>,
@@ -103,7 +112,7 @@ impl Relay {
     /// A relay whose work outside of turns is tracked here.
     #[must_use]
     pub fn new(tracker: TaskTracker) -> Self {
-        Self { tracker, settlement: Settlement::default(), end: CancellationToken::new() }
+        Self { tracker, ..Self::default() }
     }
 
     /// Starts the chats of an order. Dropping the turn ends them.

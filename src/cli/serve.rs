@@ -15,7 +15,7 @@ use super::{ConfigArgs, LogArgs, Stop, print, runtime};
 use crate::config::{Loaded, Snapshot};
 use crate::conversation::Conversations;
 use crate::http::{App, Service, listener};
-use crate::relay::Relay;
+use crate::relay::{self, Relay};
 
 /// How long work that outlives its request (ending a chat at Coze) may take
 /// when the gateway stops.
@@ -71,7 +71,8 @@ pub(super) async fn gateway(
     ready(address)?;
     let in_time = tokio::select! {
         in_time = listener::serve(listener, Service::new(Arc::clone(&app)), stop) => in_time,
-        never = reload::follow(app, origin, hangup) => match never {},
+        never = reload::follow(Arc::clone(&app), origin, hangup) => match never {},
+        never = relay::keep(app.conversations(), |record| app.expired(&record)) => match never {},
     };
     if in_time {
         tracing::info!("every request in flight was answered");

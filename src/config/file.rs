@@ -90,6 +90,7 @@ pub(super) struct Model {
     pub(super) overflow: Overflow,
     pub(super) memory: Memory,
     pub(super) history_rounds: Option<NonZeroU32>,
+    pub(super) cleanup: bool,
 }
 
 /// A `[keys.NAME]` table.
@@ -130,7 +131,6 @@ const MODEL_LATER: &[&str] = &[
     "parameters",
     "output",
     "stream",
-    "cleanup",
     "tool",
     "custom_variables",
 ];
@@ -247,6 +247,7 @@ fn model(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_>) -> Mode
         "overflow",
         "memory",
         "history_rounds",
+        "cleanup",
     ];
     reader.only(table, names, MODEL_LATER);
     // What another kind of model has instead of a bot is a fault already.
@@ -281,6 +282,7 @@ fn model(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_>) -> Mode
         overflow: reader.word(table, "overflow", &overflow).map(|word| word.value).unwrap_or_default(),
         memory: reader.word(table, "memory", &memory).map(|word| word.value).unwrap_or_default(),
         history_rounds: reader.count(table, "history_rounds", MAX_ROUNDS),
+        cleanup: reader.boolean(table, "cleanup").unwrap_or_default(),
     }
 }
 

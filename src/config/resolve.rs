@@ -72,6 +72,7 @@ impl Snapshot {
             overflow: Overflow::default(),
             memory: Memory::default(),
             history_rounds: DEFAULT_HISTORY_ROUNDS,
+            cleanup: false,
         })
     }
 }

@@ -111,6 +111,7 @@ pub fn from_environment(env: Env<'_>) -> Result<Snapshot, Faults> {
             overflow: Overflow::default(),
             memory: Memory::default(),
             history_rounds: None,
+            cleanup: false,
         }],
         keys: Vec::new(),
         limits: Quota::default(),

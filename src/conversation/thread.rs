@@ -113,8 +113,10 @@ pub struct Settlement {
     memory: Conversations,
     held: Held,
     outcome: Outcome,
-    /// A conversation of Coze's that nothing refers to any more.
-    superseded: Option<String>,
+    /// Where the conversation was at Coze.
+    old: Option<String>,
+    /// Where it is now.
+    now: Option<String>,
 }
 
 /// What [`Conversations`] knows of a turn that begins.
@@ -235,8 +237,8 @@ impl Thread {
         }
     }
 
-    /// Ends the turn; gives what to store, if that is anything.
-    pub fn end(self, ending: Ending<'_>) -> Option<Settlement> {
+    /// Ends the turn; gives what to store.
+    pub fn end(self, ending: Ending<'_>) -> Settlement {
         let Self { memory, held, space, before, chain, root, system, sent, said, .. } = self;
         let old = before.place.as_ref().map(|place| place.conversation.clone());
         let draft = Draft { before, root, system, sent };
@@ -267,14 +269,12 @@ impl Thread {
             },
             Ending::Forgotten => None,
         };
-        let now = after.as_ref().and_then(|record| record.place.as_ref()).map(|place| &place.conversation);
-        let superseded = old.filter(|old| now != Some(old));
+        let now = after.as_ref().and_then(|record| Some(record.place.as_ref()?.conversation.clone()));
         let outcome = match after {
             Some(record) => Outcome::Keep(memory.entry(held.id(), space, &record)),
-            None if matches!(held, Held::New(_)) => return None,
             None => Outcome::Drop,
         };
-        Some(Settlement { memory, held, outcome, superseded })
+        Settlement { memory, held, outcome, old, now }
     }
 }
 
@@ -311,10 +311,16 @@ impl Draft {
 }
 
 impl Settlement {
-    /// A conversation of Coze's that nothing will refer to any more.
+    /// Where the conversation was at Coze before the turn.
     #[must_use]
-    pub fn superseded(&self) -> Option<&str> {
-        self.superseded.as_deref()
+    pub fn was_at(&self) -> Option<&str> {
+        self.old.as_deref()
+    }
+
+    /// Where it is at Coze after the turn.
+    #[must_use]
+    pub fn is_at(&self) -> Option<&str> {
+        self.now.as_deref()
     }
 
     /// Stores it.
@@ -325,9 +331,13 @@ impl Settlement {
     pub async fn store(self) -> Result<Settled, Unavailable> {
         let Self { memory, held, outcome, .. } = self;
         match (held, outcome) {
-            (Held::Lent(hold), outcome) => memory.shared.store.settle(hold.lease, outcome).await,
+            (Held::Lent(hold), outcome) => {
+                let settled = memory.shared.store.settle(hold.lease, outcome).await;
+                memory.seen(settled)
+            }
             (Held::New(_), Outcome::Keep(entry)) => {
-                memory.shared.store.insert(entry).await.map(|()| Settled::Done)
+                let inserted = memory.shared.store.insert(entry).await;
+                memory.seen(inserted).map(|()| Settled::Done)
             }
             (Held::New(_), Outcome::Drop) => Ok(Settled::Done),
         }

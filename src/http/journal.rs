@@ -222,6 +222,7 @@ impl Journal {
     fn count(&self, facts: &Facts, now: Instant) {
         let deployment = facts.model.as_ref().map(|model| model.target.deployment.name.as_str());
         let kind = facts.failure.filter(|kind| *kind != Kind::Draining).map(Kind::name);
+        let memory = facts.memory;
         self.metrics.ended(&metrics::Request {
             route: self.route,
             model: self.model_label(facts),
@@ -235,6 +236,9 @@ impl Journal {
             upstream_error: deployment.zip(kind),
             refusal: facts.refusal(),
             over: facts.over,
+            conversation: memory
+                .map(|memory| (memory.note.mode.name(), memory.note.reason.map(Reason::name))),
+            unremembered: memory.is_some_and(|memory| memory.lost),
         });
     }
 

@@ -31,27 +31,25 @@ impl Lent {
     /// Ends the turn, and waits for the store, but not for long. Says whether
     /// what happened is remembered.
     pub async fn end(mut self, ending: Ending<'_>) -> bool {
-        match self.settlement(ending) {
-            Some(settlement) => remember(settlement, self.relay.clone()).await,
+        match self.thread.take() {
+            Some(thread) => remember(thread.end(ending), self.relay.clone()).await,
             None => true,
         }
     }
 
-    /// Ends the turn; what there is to store is stored in the background.
-    pub(super) fn end_in_background(mut self, ending: Ending<'_>) {
-        if let Some(settlement) = self.settlement(ending) {
-            let relay = self.relay.clone();
-            relay.spawn(async move {
-                if let Ok(Err(away)) = tokio::time::timeout(LIMIT, settlement.store()).await {
-                    tracing::debug!(%away, "the end of a turn could not be stored");
-                }
-            });
-        }
+    /// Ends the turn; gives what to store.
+    pub(super) fn settlement(mut self, ending: Ending<'_>) -> Option<Settlement> {
+        self.thread.take().map(|thread| thread.end(ending))
     }
+}
 
-    pub(super) fn settlement(&mut self, ending: Ending<'_>) -> Option<Settlement> {
-        self.thread.take()?.end(ending)
-    }
+/// Stores what happened, in the background.
+pub(super) fn remember_later(settlement: Settlement, relay: &Relay) {
+    relay.spawn(async move {
+        if let Ok(Err(away)) = tokio::time::timeout(LIMIT, settlement.store()).await {
+            tracing::debug!(%away, "the end of a turn could not be stored");
+        }
+    });
 }
 
 /// Stores what happened; past a short wait, in the background.
@@ -93,8 +91,7 @@ impl DerefMut for Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         if let Some(thread) = self.thread.take() {
-            let relay = self.relay.clone();
-            Lent::new(thread, relay).end_in_background(Ending::Refused);
+            remember_later(thread.end(Ending::Refused), &self.relay);
         }
     }
 }

@@ -1,5 +1,8 @@
 //! One chat at Coze, from the call to its last event.
 
+mod account;
+mod ending;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -8,18 +11,17 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::clocks::Clocks;
-use super::lent::{Lent, remember};
+use super::lent::Lent;
 use super::place::lost;
-use super::settle::{self, Chat};
 use super::shaping::Shaping;
 use super::{Memory, Order, Relay, Remembered, Replay};
 use crate::access::Meter;
-use crate::conversation::{self, Ending};
 use crate::coze::chat::Reader;
 use crate::coze::client::{ByteStream, Opened};
-use crate::coze::{self, Call, Kind as DeploymentKind, Target, error, retrieve, sse};
+use crate::coze::{Call, Target, retrieve, sse};
 use crate::secret::Secret;
 use crate::turn::{Event, Failure, Finish, Kind, Usage};
+use account::{Account, Passing};
 
 /// How long the end of the stream may lag behind the end of the chat.
 const END_GRACE: Duration = Duration::from_secs(2);
@@ -59,6 +61,8 @@ pub(super) struct Run {
     lent: Option<Lent>,
     replay: Option<Box<Replay>>,
     memory: Option<Memory>,
+    /// Whether Coze's conversation is deleted unless it is remembered.
+    cleanup: bool,
 }
 
 enum Phase {
@@ -79,38 +83,6 @@ enum Phase {
 enum End {
     Finished(Finish),
     Failed(Failure),
-}
-
-/// What the gateway itself has to remember of the events.
-#[derive(Debug, Default)]
-struct Account {
-    log_id: Option<String>,
-    ids: Option<Ids>,
-    /// The chat is not in the conversation that it was sent to.
-    misplaced: bool,
-    /// Something was said.
-    spoken: bool,
-    /// What was said is a question.
-    asked: bool,
-    usage: Option<Usage>,
-}
-
-/// What Coze calls the chat.
-#[derive(Debug)]
-struct Ids {
-    conversation: String,
-    chat: String,
-    section: Option<String>,
-}
-
-impl Ids {
-    fn chat(&self) -> conversation::Chat<'_> {
-        conversation::Chat {
-            conversation: &self.conversation,
-            section: self.section.as_deref(),
-            id: &self.chat,
-        }
-    }
 }
 
 impl std::fmt::Debug for Run {
@@ -148,6 +120,7 @@ impl Run {
             memory: lent.as_ref().map(|lent| Memory { note: lent.note(), lost: false, trimmed: 0 }),
             lent,
             replay,
+            cleanup: order.cleanup,
         }
     }
 
@@ -288,109 +261,6 @@ impl Run {
         }
     }
 
-    fn finish(&mut self, finish: Finish, sink: &mut dyn FnMut(Event<'_>)) {
-        self.phase = Phase::Over;
-        self.settle(true);
-        let lent = self.lent.take();
-        let ending = match finish {
-            Finish::Completed => self.answered_ending(),
-            Finish::StopWord => Ending::Cut(self.account.ids.as_ref().map(Ids::chat)),
-        };
-        match lent.and_then(|mut lent| lent.settlement(ending)) {
-            Some(settlement) => {
-                let remembering = Box::pin(remember(settlement, self.relay.clone()));
-                self.phase = Phase::Remembering(remembering, End::Finished(finish));
-            }
-            None => self.shaping.push(Event::Finished(finish), sink),
-        }
-    }
-
-    /// How a turn with a whole answer ends. Without its chat's name it cannot
-    /// be gone on with.
-    fn answered_ending(&self) -> Ending<'_> {
-        match &self.account.ids {
-            Some(ids) => Ending::Answered { chat: ids.chat(), asked: self.account.asked },
-            None => Ending::Failed,
-        }
-    }
-
-    /// The end is remembered, or will not be.
-    fn remembered(&mut self, remembered: bool, sink: &mut dyn FnMut(Event<'_>)) -> Result<(), Failure> {
-        if let Some(memory) = &mut self.memory {
-            memory.lost = !remembered;
-        }
-        match std::mem::replace(&mut self.phase, Phase::Over) {
-            Phase::Remembering(_, End::Finished(finish)) => {
-                self.shaping.push(Event::Finished(finish), sink);
-                Ok(())
-            }
-            Phase::Remembering(_, End::Failed(failure)) => Err(failure),
-            // Only that phase leads here.
-            _ => Ok(()),
-        }
-    }
-
-    /// Ends a run that failed, or begins it again.
-    fn failed(&mut self, mut failure: Failure) -> Result<(), Failure> {
-        let gone = self.account.misplaced || error::is_forgotten(&failure);
-        let forgotten = gone && !self.account.spoken && self.lent.as_ref().is_some_and(|lent| lent.goes_on());
-        if forgotten {
-            if let Some(replay) = self.replay.take() {
-                return self.begin_again(*replay);
-            }
-            failure = Failure { log_id: failure.log_id, detail: failure.detail, ..lost() };
-        }
-        self.settle(failure.may_be_running);
-        if failure.may_be_running || self.account.misplaced {
-            self.abandon();
-        }
-        self.phase = Phase::Over;
-        failure.log_id = failure.log_id.or_else(|| self.account.log_id.clone());
-        if let Some(token) = self.token() {
-            failure = failure.without(token.expose());
-        }
-        let ending = match () {
-            () if forgotten => Ending::Forgotten,
-            () if self.account.ids.is_none() && is_refusal(&failure) => Ending::Refused,
-            () => Ending::Failed,
-        };
-        match self.lent.take().and_then(|mut lent| lent.settlement(ending)) {
-            Some(settlement) => {
-                let remembering = Box::pin(remember(settlement, self.relay.clone()));
-                self.phase = Phase::Remembering(remembering, End::Failed(failure));
-                Ok(())
-            }
-            None => Err(failure),
-        }
-    }
-
-    /// Coze has forgotten the conversation: the whole transcript goes to a
-    /// fresh one. The client knows of nothing yet.
-    fn begin_again(&mut self, replay: Replay) -> Result<(), Failure> {
-        self.abandon();
-        let Replay { mut prompt, user_id, may_trim } = replay;
-        let trimmed = coze::chat::fit(&mut prompt, self.target.deployment.kind);
-        if let Some(lent) = &mut self.lent {
-            lent.replay();
-            self.memory =
-                Some(Memory { note: lent.note(), lost: false, trimmed: *trimmed.as_ref().unwrap_or(&0) });
-        }
-        self.account = Account::default();
-        match trimmed {
-            Ok(trimmed) if trimmed == 0 || may_trim => {}
-            Ok(_) | Err(_) => {
-                let says = "context_length_exceeded: Coze has forgotten the conversation, and it is too long to be sent again.";
-                return self.failed(Failure::new(Kind::TooLong, says));
-            }
-        }
-        let target = self.target.clone();
-        let call = coze::chat::call(&target.bot_id, &user_id, &prompt, None);
-        self.phase = Phase::Opening(open(target, call, self.caller_token.clone()));
-        (self.decoder, self.reader) = (sse::Decoder::default(), Reader::default());
-        self.clocks.restart();
-        Ok(())
-    }
-
     /// Lets go of a stream that has said all, so that its connection can
     /// serve another call.
     fn drain(&mut self, cx: &mut Context<'_>) {
@@ -405,146 +275,12 @@ impl Run {
         }
     }
 
-    /// Nobody waits for this chat any more. The connection closes with the
-    /// phase; a chat of the cloud is cancelled too. (The community server's
-    /// cancel only relabels its record: protocol 3.10.)
-    fn abandon(&mut self) {
-        let unfinished = matches!(self.phase, Phase::Opening(_) | Phase::Streaming(_));
-        self.phase = Phase::Over;
-        if !unfinished || self.reader.has_ended() || self.target.deployment.kind != DeploymentKind::Cloud {
-            return;
-        }
-        let (Some(ids), Some(token)) = (&self.account.ids, self.token()) else {
-            return;
-        };
-        let call = retrieve::cancel(&ids.conversation, &ids.chat);
-        let target = self.target.clone();
-        self.relay.spawn(async move {
-            if let Err(failure) = target.deployment.client.fetch(&call, &token).await {
-                tracing::debug!(%failure, "a chat that nobody waits for could not be cancelled");
-            }
-        });
-    }
-
-    /// Charges what the chat has cost, once. Where Coze has not said it, it
-    /// is asked afterwards, if there is something to come (`ask`).
-    fn settle(&mut self, ask: bool) {
-        let Some(meter) = self.meter.take() else {
-            return;
-        };
-        let usage = self.account.usage.or_else(|| self.reader.usage().filter(|_| !ask));
-        match (&self.account.ids, self.token()) {
-            (Some(ids), Some(token)) if ask && usage.is_none() => {
-                let chat = Chat {
-                    target: self.target.clone(),
-                    token,
-                    conversation: ids.conversation.clone(),
-                    chat: ids.chat.clone(),
-                    least: self.reader.usage(),
-                };
-                self.relay.settlement.begin(&self.relay.tracker, chat, meter);
-            }
-            // Coze has counted nothing of a chat that failed.
-            _ if !ask && usage.is_none() => {}
-            _ => settle::charge(meter, usage),
-        }
-    }
-
     fn token(&self) -> Option<Secret> {
         match &self.caller_token {
             Some(token) => Some(token.clone()),
             None => self.target.token.as_ref().map(|source| source.current()),
         }
     }
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        let answered = matches!(self.phase, Phase::Counting(_, Finish::Completed));
-        self.settle(true);
-        match std::mem::replace(&mut self.phase, Phase::Over) {
-            Phase::Remembering(remembering, _) => self.relay.spawn(async move {
-                remembering.await;
-            }),
-            phase => {
-                self.phase = phase;
-                self.abandon();
-            }
-        }
-        if let Some(lent) = self.lent.take() {
-            let ending = if answered {
-                self.answered_ending()
-            } else {
-                Ending::Cut(self.account.ids.as_ref().map(Ids::chat))
-            };
-            lent.end_in_background(ending);
-        }
-    }
-}
-
-/// The way of an event from the reader to the sink.
-struct Passing<'r, 's> {
-    account: &'r mut Account,
-    lent: Option<&'r mut Lent>,
-    shaping: &'r mut Shaping,
-    sink: &'s mut dyn FnMut(Event<'_>),
-}
-
-impl Passing<'_, '_> {
-    /// Whether nothing more is wanted.
-    fn is_done(&self) -> bool {
-        self.shaping.stopped() || self.account.misplaced
-    }
-
-    /// Takes note of an event and passes it on. The end is not passed on:
-    /// the run itself decides when that has come.
-    fn event(&mut self, event: Event<'_>) {
-        if self.account.misplaced {
-            return;
-        }
-        match &event {
-            Event::Started { conversation, chat, section } => {
-                let ids = Ids {
-                    conversation: conversation.to_string(),
-                    chat: chat.to_string(),
-                    section: section.as_deref().map(str::to_owned),
-                };
-                let placed = self.lent.as_ref().is_none_or(|lent| lent.is_at(ids.chat()));
-                self.account.ids = Some(ids);
-                if !placed {
-                    self.account.misplaced = true;
-                    return;
-                }
-            }
-            Event::Text(text) => {
-                self.account.spoken = true;
-                if let Some(lent) = &mut self.lent {
-                    lent.hear(text);
-                }
-            }
-            Event::Thinking(_) => self.account.spoken = true,
-            Event::Asked => self.account.asked = true,
-            Event::Usage(usage) => self.account.usage = Some(*usage),
-            Event::Finished(_) => return,
-            Event::Logged(_) | Event::Suggestion(_) => {}
-        }
-        self.shaping.push(event, self.sink);
-    }
-}
-
-/// Whether a failure says that Coze began nothing.
-fn is_refusal(failure: &Failure) -> bool {
-    let refused = matches!(
-        failure.kind,
-        Kind::Auth
-            | Kind::ModelUnavailable
-            | Kind::RateLimited(_)
-            | Kind::Quota
-            | Kind::Busy
-            | Kind::Unsupported
-            | Kind::Unreachable(_)
-    );
-    refused && !failure.may_be_running
 }
 
 /// Opens the stream; once more with another token, if Coze refuses the one

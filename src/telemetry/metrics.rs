@@ -6,6 +6,7 @@
 //! calls may send anything, and makes no new series with it.
 
 mod labels;
+mod memory;
 mod process;
 mod upstream;
 
@@ -23,9 +24,11 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::turn::Usage;
 use labels::{
-    FailedKey, LimitHit, ModelOnly, Reloaded, Requested, RouteAndModel, TokensOf, UpstreamError, ZERO_LIMITS,
+    Conversation, FailedKey, LimitHit, ModelOnly, Reloaded, Requested, RouteAndModel, TokensOf,
+    UpstreamError, ZERO_LIMITS,
 };
 pub use labels::{Limit, Refusal, Reload, Scope};
+pub use memory::Memory;
 pub use upstream::{Circuit, Upstream};
 
 /// What [`Metrics::encode`] gives.
@@ -60,6 +63,8 @@ pub struct Metrics {
     limit_hits: Family<LimitHit, Counter>,
     failed_keys: Family<FailedKey, Counter>,
     reloads: Family<Reloaded, Counter>,
+    turns: Family<Conversation, Counter>,
+    unremembered: Family<ModelOnly, Counter>,
 }
 
 /// A request that is over, however that came about.
@@ -89,6 +94,10 @@ pub struct Request<'a> {
     pub refusal: Option<Refusal>,
     /// The limit that it was over.
     pub over: Option<(Limit, Scope)>,
+    /// What was done with its conversation, and why.
+    pub conversation: Option<(&'static str, Option<&'static str>)>,
+    /// Whether it should have been remembered and was not.
+    pub unremembered: bool,
 }
 
 /// What is not counted here but looked at when somebody asks.
@@ -101,6 +110,8 @@ pub struct Now<'a> {
     /// Chats that a token limit could not charge, since Coze never told what
     /// they had cost.
     pub uncharged: u64,
+    /// What is remembered.
+    pub memory: Memory,
 }
 
 /// What a request cost.
@@ -146,6 +157,8 @@ impl Metrics {
             limit_hits: Family::default(),
             failed_keys: Family::default(),
             reloads: Family::default(),
+            turns: Family::default(),
+            unremembered: Family::default(),
         };
         metrics.register();
         metrics.start_at_zero();
@@ -177,6 +190,10 @@ impl Metrics {
         all.register("limit_hits", "Requests that were over a limit", self.limit_hits.clone());
         all.register("failed_keys", "Requests without a key that is let in", self.failed_keys.clone());
         all.register("reloads", "Attempts to read the config again", self.reloads.clone());
+        let help = "Requests to a bot, by what was done with their conversation, and why";
+        all.register("conversation_turns", help, self.turns.clone());
+        let help = "Turns of conversations whose end could not be remembered in time";
+        all.register("unremembered_turns", help, self.unremembered.clone());
         all.register("build", "The version that runs", version);
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let start_time: Gauge<f64, AtomicU64> = Gauge::default();
@@ -247,6 +264,13 @@ impl Metrics {
         if let Some((limit, scope)) = request.over {
             self.limit_hit(limit, scope);
         }
+        if let Some((mode, reason)) = request.conversation {
+            let labels = Conversation { mode, reason: reason.unwrap_or(NONE) };
+            self.turns.get_or_create(&labels).inc();
+        }
+        if request.unremembered {
+            self.unremembered.get_or_create(&of_model).inc();
+        }
         let labels =
             Requested { route: request.route, model, key, status: request.status, outcome: request.outcome };
         self.requests.get_or_create(&labels).inc();
@@ -275,6 +299,7 @@ impl Metrics {
         ours.register("slots_in_use", "Slots of concurrent requests that are in use", slots);
         let help = "Chats that a token limit could not charge, since Coze never told what they had cost";
         ours.register("usage_uncharged", help, uncharged);
+        memory::register(ours, &now.memory);
         process::register(&mut looked_at);
         encode_registry(&mut text, &self.registry)
             .and_then(|()| encode_registry(&mut text, &looked_at))
@@ -302,6 +327,8 @@ mod tests {
             upstream_error: None,
             refusal: None,
             over: None,
+            conversation: Some(("replayed", Some("edited"))),
+            unremembered: false,
         }
     }
 
@@ -319,6 +346,7 @@ mod tests {
             "cozeway_time_to_first_content_seconds_bucket{le=\"0.25\",model=\"support\"} 0",
             "cozeway_stream_duration_seconds_count{model=\"support\"} 1",
             "cozeway_open_requests 0",
+            "cozeway_conversation_turns_total{mode=\"replayed\",reason=\"edited\"} 1",
             "cozeway_open_streams 0",
             "cozeway_tokens_total{model=\"support\",key=\"team-a\",direction=\"input\"} 10",
             "cozeway_tokens_total{model=\"support\",key=\"team-a\",direction=\"output\"} 3",
@@ -337,6 +365,8 @@ mod tests {
             upstream_error: Some(("local", "timeout")),
             refusal: Some(Refusal::Wrong),
             over: Some((Limit::Tokens, Scope::Everyone)),
+            conversation: Some(("new", None)),
+            unremembered: true,
             ..request()
         });
         metrics.reloaded(Reload::Refused);
@@ -350,6 +380,8 @@ mod tests {
             "cozeway_limit_hits_total{limit=\"tokens\",scope=\"key\"} 0",
             "cozeway_reloads_total{result=\"refused\"} 1",
             "cozeway_reloads_total{result=\"applied\"} 0",
+            "cozeway_conversation_turns_total{mode=\"new\",reason=\"(none)\"} 1",
+            "cozeway_unremembered_turns_total{model=\"support\"} 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }
@@ -367,7 +399,8 @@ mod tests {
             unconnected: 5,
             open_streams: 1,
         };
-        let text = Metrics::new().encode(Now { upstreams: &[upstream], slots: 3, uncharged: 4 });
+        let text =
+            Metrics::new().encode(Now { upstreams: &[upstream], slots: 3, uncharged: 4, ..Now::default() });
         for line in [
             "cozeway_deployment_up{deployment=\"local\"} 0",
             "cozeway_circuit_state{deployment=\"local\",state=\"open\"} 1",

@@ -98,6 +98,7 @@ fn one(
         reasoning: table.reasoning,
         overflow: table.overflow,
         memory: table.memory,
+        cleanup: table.cleanup,
         history_rounds: table.history_rounds.map_or(DEFAULT_HISTORY_ROUNDS, NonZeroU32::get),
     })
 }

@@ -16,7 +16,9 @@ pub(super) async fn alive() -> Response {
 /// be reached is no reason against it: it is the same from everywhere.
 pub(super) async fn ready(Extension(context): Extension<Context>) -> Response {
     match context.app.phase() {
-        Phase::Serving => json(br#"{"state":"ready"}"#.to_vec()),
+        Phase::Serving if context.app.conversations.standing().up => json(br#"{"state":"ready"}"#.to_vec()),
+        // It serves all the same, but for conversations with a name.
+        Phase::Serving => json(br#"{"state":"degraded","reason":"the state store is away"}"#.to_vec()),
         Phase::Draining | Phase::Closing | Phase::Ended => {
             let mut response =
                 json(br#"{"state":"draining","reason":"the gateway was told to stop"}"#.to_vec());
@@ -54,7 +56,8 @@ mod tests {
         let text = "[coze.a]\nbase_url = \"http://127.0.0.1:1\"\ntoken = \"pat_1\"\n\
                     [models.m]\nbot_id = \"1\"\n[keys.k]\nkey = \"sk-0123456789abcdef0123456789\"\n";
         let snapshot = crate::config::parse(text, std::path::Path::new("test"), &|_| None).unwrap();
-        let app = Arc::new(App::new(snapshot, Relay::default(), crate::conversation::Conversations::in_memory()));
+        let app =
+            Arc::new(App::new(snapshot, Relay::default(), crate::conversation::Conversations::in_memory()));
         let get = async |path: &str| {
             let request = axum::extract::Request::get(path).body(Body::empty()).unwrap();
             let response = Service::new(Arc::clone(&app)).respond(request).await;

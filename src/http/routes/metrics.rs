@@ -9,14 +9,28 @@ use http::header::CONTENT_TYPE;
 use crate::coze::Deployment;
 use crate::coze::circuit::Phase;
 use crate::http::Context;
-use crate::telemetry::metrics::{self, Circuit, Now, Upstream};
+use crate::telemetry::metrics::{self, Circuit, Memory, Now, Upstream};
 
 /// Everything that was counted, for Prometheus.
 pub(super) async fn scrape(Extension(context): Extension<Context>) -> Response {
     let upstreams: Vec<Upstream<'_>> =
         context.snapshot.deployments.iter().map(|deployment| upstream(deployment)).collect();
     let limits = context.app.limits();
-    let now = Now { upstreams: &upstreams, slots: limits.running(), uncharged: limits.unknown_usage() };
+    let standing = context.app.conversations.standing();
+    let cleaned = context.app.relay.cleaned();
+    let now = Now {
+        upstreams: &upstreams,
+        slots: limits.running(),
+        uncharged: limits.unknown_usage(),
+        memory: Memory {
+            up: standing.up,
+            entries: standing.counts.entries,
+            named: standing.counts.named,
+            expired: standing.expired,
+            deleted: cleaned.deleted,
+            undeleted: [("failed", cleaned.failed), ("dropped", cleaned.dropped)],
+        },
+    };
     let mut response = Response::new(Body::from(context.app.metrics().encode(now)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
     response

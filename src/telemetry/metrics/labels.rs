@@ -109,6 +109,12 @@ pub(super) struct Reloaded {
     result: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Conversation {
+    pub(super) mode: &'static str,
+    pub(super) reason: &'static str,
+}
+
 impl LimitHit {
     pub(super) fn new(limit: Limit, scope: Scope) -> Self {
         let limit = match limit {

@@ -125,6 +125,7 @@ impl Turn<'_> {
             wants_usage: !request.stream || request.include_usage,
             upstream_timeout: self.context.snapshot.server.upstream_timeout,
             meter: None,
+            cleanup: self.model.cleanup,
             remembered: lent.map(|lent| Remembered { lent, replay }),
         };
         Ok((order, trimmed))

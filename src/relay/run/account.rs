@@ -1,0 +1,88 @@
+//! What a run itself has to know of the events that pass.
+
+use crate::conversation;
+use crate::relay::lent::Lent;
+use crate::relay::shaping::Shaping;
+use crate::turn::{Event, Usage};
+
+/// What the gateway itself has to remember of the events.
+#[derive(Debug, Default)]
+pub(super) struct Account {
+    pub(super) log_id: Option<String>,
+    pub(super) ids: Option<Ids>,
+    /// The chat is not in the conversation that it was sent to.
+    pub(super) misplaced: bool,
+    /// Something was said.
+    pub(super) spoken: bool,
+    /// What was said is a question.
+    pub(super) asked: bool,
+    pub(super) usage: Option<Usage>,
+}
+
+/// What Coze calls the chat.
+#[derive(Debug)]
+pub(super) struct Ids {
+    pub(super) conversation: String,
+    pub(super) chat: String,
+    pub(super) section: Option<String>,
+}
+
+impl Ids {
+    pub(super) fn chat(&self) -> conversation::Chat<'_> {
+        conversation::Chat {
+            conversation: &self.conversation,
+            section: self.section.as_deref(),
+            id: &self.chat,
+        }
+    }
+}
+
+/// The way of an event from the reader to the sink.
+pub(super) struct Passing<'r, 's> {
+    pub(super) account: &'r mut Account,
+    pub(super) lent: Option<&'r mut Lent>,
+    pub(super) shaping: &'r mut Shaping,
+    pub(super) sink: &'s mut dyn FnMut(Event<'_>),
+}
+
+impl Passing<'_, '_> {
+    /// Whether nothing more is wanted.
+    pub(super) fn is_done(&self) -> bool {
+        self.shaping.stopped() || self.account.misplaced
+    }
+
+    /// Takes note of an event and passes it on. The end is not passed on:
+    /// the run itself decides when that has come.
+    pub(super) fn event(&mut self, event: Event<'_>) {
+        if self.account.misplaced {
+            return;
+        }
+        match &event {
+            Event::Started { conversation, chat, section } => {
+                let ids = Ids {
+                    conversation: conversation.to_string(),
+                    chat: chat.to_string(),
+                    section: section.as_deref().map(str::to_owned),
+                };
+                let placed = self.lent.as_ref().is_none_or(|lent| lent.is_at(ids.chat()));
+                self.account.ids = Some(ids);
+                if !placed {
+                    self.account.misplaced = true;
+                    return;
+                }
+            }
+            Event::Text(text) => {
+                self.account.spoken = true;
+                if let Some(lent) = &mut self.lent {
+                    lent.hear(text);
+                }
+            }
+            Event::Thinking(_) => self.account.spoken = true,
+            Event::Asked => self.account.asked = true,
+            Event::Usage(usage) => self.account.usage = Some(*usage),
+            Event::Finished(_) => return,
+            Event::Logged(_) | Event::Suggestion(_) => {}
+        }
+        self.shaping.push(event, self.sink);
+    }
+}

@@ -1,0 +1,230 @@
+//! How a run ends: with its answer, with a failure, or because nobody waits
+//! for it. In each case it is charged, what became of the conversation is
+//! remembered, and what Coze still does is ended where that can be.
+
+use super::account::{Account, Ids};
+use super::{End, Phase, Run, open};
+use crate::conversation::{Ending, Settlement};
+use crate::coze::chat::Reader;
+use crate::coze::{self, Kind as DeploymentKind, error, retrieve, sse};
+use crate::relay::lent::{remember, remember_later};
+use crate::relay::place::lost;
+use crate::relay::settle::{self, Chat};
+use crate::relay::{Memory, Replay};
+use crate::turn::{Event, Failure, Finish, Kind};
+
+/// What a run came to, as far as its conversation is concerned.
+#[derive(Clone, Copy, Debug)]
+enum Ended {
+    Answered,
+    Cut,
+    Refused,
+    Failed,
+    Forgotten,
+}
+
+impl Run {
+    pub(super) fn finish(&mut self, finish: Finish, sink: &mut dyn FnMut(Event<'_>)) {
+        self.phase = Phase::Over;
+        self.settle(true);
+        let end = match finish {
+            Finish::Completed => Ended::Answered,
+            Finish::StopWord => Ended::Cut,
+        };
+        match self.conclude(end) {
+            Some(settlement) => {
+                let remembering = Box::pin(remember(settlement, self.relay.clone()));
+                self.phase = Phase::Remembering(remembering, End::Finished(finish));
+            }
+            None => self.shaping.push(Event::Finished(finish), sink),
+        }
+    }
+
+    /// Ends the turn's part in its conversation, once; gives what to store of
+    /// it.
+    fn conclude(&mut self, end: Ended) -> Option<Settlement> {
+        let chat = self.account.ids.as_ref().map(Ids::chat);
+        let ending = match (end, chat) {
+            (Ended::Answered, Some(chat)) => Ending::Answered { chat, asked: self.account.asked },
+            (Ended::Cut, chat) => Ending::Cut(chat),
+            (Ended::Refused, None) => Ending::Refused,
+            (Ended::Forgotten, _) => Ending::Forgotten,
+            // A chat without a name cannot be gone on with.
+            (Ended::Answered, None) | (Ended::Refused, Some(_)) | (Ended::Failed, _) => Ending::Failed,
+        };
+        let settlement = self.lent.take().and_then(|lent| lent.settlement(ending));
+        if std::mem::take(&mut self.cleanup)
+            && let Some(token) = self.token()
+        {
+            let kept = settlement.as_ref().and_then(Settlement::is_at);
+            let old = settlement.as_ref().and_then(Settlement::was_at);
+            let new = chat.map(|chat| chat.conversation);
+            for conversation in [old, new.filter(|new| old != Some(new))].into_iter().flatten() {
+                if kept != Some(conversation) {
+                    self.relay.delete(self.target.clone(), token.clone(), conversation.to_owned());
+                }
+            }
+        }
+        settlement
+    }
+
+    /// The end is remembered, or will not be.
+    pub(super) fn remembered(
+        &mut self,
+        remembered: bool,
+        sink: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), Failure> {
+        if let Some(memory) = &mut self.memory {
+            memory.lost = !remembered;
+        }
+        match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Remembering(_, End::Finished(finish)) => {
+                self.shaping.push(Event::Finished(finish), sink);
+                Ok(())
+            }
+            Phase::Remembering(_, End::Failed(failure)) => Err(failure),
+            // Only that phase leads here.
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends a run that failed, or begins it again.
+    pub(super) fn failed(&mut self, mut failure: Failure) -> Result<(), Failure> {
+        let gone = self.account.misplaced || error::is_forgotten(&failure);
+        let forgotten = gone && !self.account.spoken && self.lent.as_ref().is_some_and(|lent| lent.goes_on());
+        if forgotten {
+            if let Some(replay) = self.replay.take() {
+                return self.begin_again(*replay);
+            }
+            failure = Failure { log_id: failure.log_id, detail: failure.detail, ..lost() };
+        }
+        self.settle(failure.may_be_running);
+        if failure.may_be_running || self.account.misplaced {
+            self.abandon();
+        }
+        self.phase = Phase::Over;
+        failure.log_id = failure.log_id.or_else(|| self.account.log_id.clone());
+        if let Some(token) = self.token() {
+            failure = failure.without(token.expose());
+        }
+        let end = match () {
+            () if forgotten => Ended::Forgotten,
+            () if is_refusal(&failure) => Ended::Refused,
+            () => Ended::Failed,
+        };
+        match self.conclude(end) {
+            Some(settlement) => {
+                let remembering = Box::pin(remember(settlement, self.relay.clone()));
+                self.phase = Phase::Remembering(remembering, End::Failed(failure));
+                Ok(())
+            }
+            None => Err(failure),
+        }
+    }
+
+    /// Coze has forgotten the conversation: the whole transcript goes to a
+    /// fresh one. The client knows of nothing yet.
+    fn begin_again(&mut self, replay: Replay) -> Result<(), Failure> {
+        self.abandon();
+        let Replay { mut prompt, user_id, may_trim } = replay;
+        let trimmed = coze::chat::fit(&mut prompt, self.target.deployment.kind);
+        if let Some(lent) = &mut self.lent {
+            lent.replay();
+            self.memory =
+                Some(Memory { note: lent.note(), lost: false, trimmed: *trimmed.as_ref().unwrap_or(&0) });
+        }
+        self.account = Account::default();
+        match trimmed {
+            Ok(trimmed) if trimmed == 0 || may_trim => {}
+            Ok(_) | Err(_) => {
+                let says = "context_length_exceeded: Coze has forgotten the conversation, and it is too long to be sent again.";
+                return self.failed(Failure::new(Kind::TooLong, says));
+            }
+        }
+        let target = self.target.clone();
+        let call = coze::chat::call(&target.bot_id, &user_id, &prompt, None);
+        self.phase = Phase::Opening(open(target, call, self.caller_token.clone()));
+        (self.decoder, self.reader) = (sse::Decoder::default(), Reader::default());
+        self.clocks.restart();
+        Ok(())
+    }
+
+    /// Nobody waits for this chat any more. The connection closes with the
+    /// phase; a chat of the cloud is cancelled too. (The community server's
+    /// cancel only relabels its record: protocol 3.10.)
+    pub(super) fn abandon(&mut self) {
+        let unfinished = matches!(self.phase, Phase::Opening(_) | Phase::Streaming(_));
+        self.phase = Phase::Over;
+        if !unfinished || self.reader.has_ended() || self.target.deployment.kind != DeploymentKind::Cloud {
+            return;
+        }
+        let (Some(ids), Some(token)) = (&self.account.ids, self.token()) else {
+            return;
+        };
+        let call = retrieve::cancel(&ids.conversation, &ids.chat);
+        let target = self.target.clone();
+        self.relay.spawn(async move {
+            if let Err(failure) = target.deployment.client.fetch(&call, &token).await {
+                tracing::debug!(%failure, "a chat that nobody waits for could not be cancelled");
+            }
+        });
+    }
+
+    /// Charges what the chat has cost, once. Where Coze has not said it, it
+    /// is asked afterwards, if there is something to come (`ask`).
+    fn settle(&mut self, ask: bool) {
+        let Some(meter) = self.meter.take() else {
+            return;
+        };
+        let usage = self.account.usage.or_else(|| self.reader.usage().filter(|_| !ask));
+        match (&self.account.ids, self.token()) {
+            (Some(ids), Some(token)) if ask && usage.is_none() => {
+                let chat = Chat {
+                    target: self.target.clone(),
+                    token,
+                    conversation: ids.conversation.clone(),
+                    chat: ids.chat.clone(),
+                    least: self.reader.usage(),
+                };
+                self.relay.settlement.begin(&self.relay.tracker, chat, meter);
+            }
+            // Coze has counted nothing of a chat that failed.
+            _ if !ask && usage.is_none() => {}
+            _ => settle::charge(meter, usage),
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let answered = matches!(self.phase, Phase::Counting(_, Finish::Completed));
+        self.settle(true);
+        match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Remembering(remembering, _) => self.relay.spawn(async move {
+                remembering.await;
+            }),
+            phase => {
+                self.phase = phase;
+                self.abandon();
+            }
+        }
+        if let Some(settlement) = self.conclude(if answered { Ended::Answered } else { Ended::Cut }) {
+            remember_later(settlement, &self.relay);
+        }
+    }
+}
+
+/// Whether a failure says that Coze began nothing.
+fn is_refusal(failure: &Failure) -> bool {
+    let refused = matches!(
+        failure.kind,
+        Kind::Auth
+            | Kind::ModelUnavailable
+            | Kind::RateLimited(_)
+            | Kind::Quota
+            | Kind::Busy
+            | Kind::Unsupported
+            | Kind::Unreachable(_)
+    );
+    refused && !failure.may_be_running
+}
