@@ -6,11 +6,13 @@
 
 mod chat;
 mod check;
+mod conversations;
 mod demo;
 mod health;
 mod key;
 mod reload;
 mod serve;
+mod state;
 mod watch;
 
 use std::io::{self, Write as _};
@@ -41,6 +43,8 @@ enum Command {
     Key(key::Args),
     /// Talk to a running gateway from the terminal
     Chat(chat::Args),
+    /// Look at what is remembered of conversations, and forget some of it
+    Conversations(conversations::Args),
     /// Ask a running gateway whether it is ready: exit code 0 or 1
     Health(health::Args),
 }
@@ -66,6 +70,7 @@ impl Cli {
             Command::Check(args) => check::run(args),
             Command::Key(args) => key::run(args),
             Command::Chat(args) => chat::run(args),
+            Command::Conversations(args) => conversations::run(args),
             Command::Health(args) => health::run(args),
         }
     }

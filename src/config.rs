@@ -133,6 +133,12 @@ fn finish(snapshot: Option<Snapshot>, mut report: Report, origin: &str) -> Loade
     Loaded { result, files }
 }
 
+/// A duration as the config writes it; `None` if the text is none.
+#[must_use]
+pub fn duration(text: &str) -> Option<std::time::Duration> {
+    units::duration(text)
+}
+
 /// What is wrong with the name of a key, for whoever is about to make one.
 #[must_use]
 pub fn key_name_fault(name: &str) -> Option<&'static str> {

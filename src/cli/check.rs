@@ -11,10 +11,11 @@ use serde::Serialize;
 
 use super::{ConfigArgs, Stop, env, explain, print};
 use crate::access::{Key, Mode, Quota};
-use crate::catalog::{Model, Overflow};
+use crate::catalog::{Memory, Model, Overflow};
 use crate::config::Snapshot;
 use crate::coze::Kind;
 use crate::coze::token::Source;
+use crate::store::Place;
 use crate::turn::{Reasoning, SystemRule};
 
 #[derive(Debug, clap::Args)]
@@ -47,6 +48,7 @@ struct Shown<'s> {
     /// The file of the gateway's certificate.
     tls: Option<String>,
     auth: &'static str,
+    state: String,
     models: Vec<ShownModel<'s>>,
     keys: Vec<ShownKey<'s>>,
     limits: ShownQuota,
@@ -66,6 +68,9 @@ struct ShownModel<'s> {
     system: String,
     reasoning: &'static str,
     overflow: &'static str,
+    memory: &'static str,
+    history_rounds: u32,
+    cleanup: bool,
 }
 
 #[derive(Serialize)]
@@ -104,6 +109,11 @@ impl<'s> Shown<'s> {
                 Mode::Passthrough => "passthrough",
                 Mode::Open => "none",
             },
+            state: match &snapshot.state.place {
+                Place::Memory => "memory:".to_owned(),
+                Place::Sqlite(path) => format!("sqlite:{}", path.display()),
+                Place::Redis(url) => redis(url.expose()),
+            },
             models: snapshot.catalog.models().map(|model| ShownModel::of(model)).collect(),
             keys: snapshot.keys.iter().map(|key| ShownKey::of(key, snapshot)).collect(),
             limits: ShownQuota::of(snapshot.limits),
@@ -124,6 +134,7 @@ impl<'s> Shown<'s> {
             writeln!(out, "tls     {certificate}")?;
         }
         writeln!(out, "auth    {}", self.auth)?;
+        writeln!(out, "state   {}", self.state)?;
         if let Some(limits) = self.limits.words() {
             writeln!(out, "limits  {limits}")?;
         }
@@ -144,6 +155,8 @@ impl<'s> Shown<'s> {
                 "  rules      system {}, reasoning {}, overflow {}",
                 model.system, model.reasoning, model.overflow
             )?;
+            let cleanup = if model.cleanup { ", cleanup" } else { "" };
+            writeln!(out, "  memory     {}, {} rounds{cleanup}", model.memory, model.history_rounds)?;
         }
         for key in &self.keys {
             let models = if key.patterns.is_none() { "all".to_owned() } else { key.models.join(", ") };
@@ -158,6 +171,17 @@ impl<'s> Shown<'s> {
         }
         Ok(())
     }
+}
+
+/// The URL of a Redis without its password.
+fn redis(url: &str) -> String {
+    let Ok(mut url) = url::Url::parse(url) else {
+        return "***".to_owned();
+    };
+    if url.password().is_some() && url.set_password(Some("***")).is_err() {
+        return "***".to_owned();
+    }
+    url.to_string()
 }
 
 impl<'s> ShownModel<'s> {
@@ -197,6 +221,13 @@ impl<'s> ShownModel<'s> {
                 Overflow::Trim => "trim",
                 Overflow::Reject => "reject",
             },
+            memory: match model.memory {
+                Memory::Auto => "auto",
+                Memory::Explicit => "explicit",
+                Memory::Off => "off",
+            },
+            history_rounds: model.history_rounds,
+            cleanup: model.cleanup,
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::reload::{self, Origin};
-use super::{ConfigArgs, LogArgs, Stop, print, runtime};
+use super::{ConfigArgs, LogArgs, Stop, print, runtime, state};
 use crate::config::{Loaded, Snapshot};
 use crate::conversation::Conversations;
 use crate::http::{App, Service, listener};
@@ -60,12 +60,7 @@ pub(super) async fn gateway(
     let address = listener.local_addr().context("the listener has no address")?;
 
     let tracker = TaskTracker::new();
-    let store = match &snapshot.state.place {
-        crate::store::Place::Memory => {
-            Arc::new(crate::store::memory::Memory::new(snapshot.state.ttl).context("no random numbers")?)
-        }
-        _ => Arc::new(crate::store::memory::Memory::new(snapshot.state.ttl).context("no random numbers")?),
-    };
+    let store = state::open(&snapshot.state)?;
     let conversations = Conversations::new(store);
     let app = Arc::new(App::new(snapshot, Relay::new(tracker.clone()), conversations));
     ready(address)?;
