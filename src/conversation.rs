@@ -51,6 +51,9 @@ pub const RENEWAL: Duration = Duration::from_secs(10);
 /// How the gateway's own names of conversations begin.
 pub const ID_PREFIX: &str = "conv_";
 
+/// How much of a user's name is remembered for the operator, in characters.
+const MAX_USER_CHARS: usize = 128;
+
 /// All conversations that the gateway remembers.
 #[derive(Clone)]
 pub struct Conversations {
@@ -270,7 +273,11 @@ fn owner(space: &Space<'_>) -> Owner {
         key: space.caller.to_owned(),
         deployment: space.deployment.to_owned(),
         target: space.target.to_owned(),
-        user: space.user.map(str::to_owned),
+        user: space.user.map(|user| match user.char_indices().nth(MAX_USER_CHARS) {
+            // Only shown: the space has all of it.
+            Some((end, _)) => format!("{}…", user.get(..end).unwrap_or_default()),
+            None => user.to_owned(),
+        }),
     }
 }
 
