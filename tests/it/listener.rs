@@ -76,7 +76,7 @@ async fn a_flood_of_ten_times_the_connections_is_survived() {
     let hits: u64 = hits.unwrap().rsplit_once(' ').unwrap().1.parse().unwrap();
     // 450 of each round have no place. With several floods at once on two
     // cores, 1,310 to 1,387 of them were counted.
-    assert!(hits >= 3 * 400, "{hits} connections were refused");
+    assert!(hits >= 3 * 450, "{hits} connections were refused");
     let complaints = gateway.logged_lines("there are too many connections");
     assert!((1..=3).contains(&complaints), "{complaints} lines");
 }
