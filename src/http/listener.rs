@@ -207,14 +207,15 @@ impl Listener {
         let app = &self.shared.service.app;
         let snapshot = app.snapshot();
         let tls = snapshot.server.tls.as_ref().map(|tls| TlsAcceptor::from(tls.identity.config()));
-        if self.connections.len() < self.room.of(snapshot.server.max_connections) {
+        let places = self.room.of(snapshot.server.max_connections);
+        if self.connections.len() < places.served {
             let phase = app.lifecycle.watch();
             let shared = Arc::clone(&self.shared);
             self.connections.spawn(connection::serve(shared, stream, address.ip(), tls, phase));
             return Taken::Served;
         }
         app.metrics().limit_hit(Limit::Connections, Scope::Everyone);
-        self.refusals.take(stream, address.ip(), tls);
+        self.refusals.take(stream, address.ip(), tls, places.refused);
         Taken::Refused
     }
 }

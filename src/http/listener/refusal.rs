@@ -26,9 +26,8 @@ use super::Shared;
 use crate::openai::ApiError;
 use plain::{Next, Plain};
 
-/// How many connections are being told at a time: so many descriptors a flood
-/// costs.
-const MAX_REFUSALS: usize = 64;
+/// How many there are of those with a task at a time.
+const MAX_SPOKEN: usize = 64;
 
 /// How long a refusal may take, handshake and all.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -48,28 +47,32 @@ pub(super) struct Refusals {
     /// In the order of their deadlines.
     plain: VecDeque<Plain>,
     spoken: TaskTracker,
+    /// How many there may be of both.
+    most: usize,
     timer: Pin<Box<Sleep>>,
 }
 
 impl Refusals {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let timer = Box::pin(tokio::time::sleep(PATIENCE));
-        Self { shared, plain: VecDeque::new(), spoken: TaskTracker::new(), timer }
+        Self { shared, plain: VecDeque::new(), spoken: TaskTracker::new(), most: 0, timer }
     }
 
-    /// Refuses a connection; [`Self::run`] has to go on for that.
-    pub(super) fn take(&mut self, stream: TcpStream, peer: IpAddr, tls: Option<TlsAcceptor>) {
+    /// Refuses a connection, one of at most `most` at a time;
+    /// [`Self::run`] has to go on for that.
+    pub(super) fn take(&mut self, stream: TcpStream, peer: IpAddr, tls: Option<TlsAcceptor>, most: usize) {
+        self.most = most;
         tracing::debug!(client.address = %peer.to_canonical(), "a connection too many is refused");
         if tls.is_some() {
             return self.speak(stream, tls);
         }
-        while self.len() >= MAX_REFUSALS
+        while self.len() >= self.most
             && let Some(oldest) = self.plain.pop_front()
         {
             oldest.end();
         }
         let plain = Plain::new(stream, Instant::now() + PATIENCE);
-        if self.len() < MAX_REFUSALS {
+        if self.len() < self.most {
             self.plain.push_back(plain);
         } else {
             plain.end();
@@ -97,7 +100,7 @@ impl Refusals {
     /// A handshake costs too much for it to be done for a whole flood: past
     /// the bound such a connection is closed without a word.
     fn speak(&mut self, stream: TcpStream, tls: Option<TlsAcceptor>) {
-        if self.len() < MAX_REFUSALS {
+        if self.spoken.len() < MAX_SPOKEN && self.len() < self.most {
             self.spoken.spawn(spoken::refuse(Arc::clone(&self.shared), stream, tls));
         }
     }
