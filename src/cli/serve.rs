@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -56,7 +55,7 @@ pub(super) async fn gateway(
     let stop = stop_signal()?;
     let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let listen = snapshot.server.listen;
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let listener = listener::bind(listen).with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr().context("the listener has no address")?;
 
     let tracker = TaskTracker::new();

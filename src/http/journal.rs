@@ -29,7 +29,8 @@ pub(super) struct Journal {
     metrics: Arc<Metrics>,
     snapshot: Arc<Snapshot>,
     request_id: String,
-    method: http::Method,
+    /// `None`, and no path: of a request that could not be read.
+    method: Option<http::Method>,
     path: String,
     route: &'static str,
     client: Option<IpAddr>,
@@ -102,13 +103,35 @@ impl Journal {
             metrics: Arc::clone(&app.metrics),
             snapshot: Arc::clone(snapshot),
             request_id: request_id.to_owned(),
-            method: request.method().clone(),
+            method: Some(request.method().clone()),
             path: request.uri().path().chars().take(256).collect(),
             route: routes::name(request.uri().path()),
             client: request.extensions().get::<Peer>().map(|peer| peer.0),
             received: Instant::now(),
             facts: Mutex::new(Facts { retry_count, ..Facts::default() }),
         })
+    }
+
+    /// Writes down a request of which nothing could be read, not even whose
+    /// it is: only how it was refused is known.
+    pub(super) fn unreadable(request_id: &str, client: IpAddr, app: &App, status: StatusCode, code: &str) {
+        app.metrics.began();
+        drop(Self {
+            metrics: Arc::clone(&app.metrics),
+            snapshot: app.snapshot(),
+            request_id: request_id.to_owned(),
+            method: None,
+            path: String::new(),
+            route: metrics::UNKNOWN,
+            client: Some(client.to_canonical()),
+            received: Instant::now(),
+            facts: Mutex::new(Facts {
+                status: Some(status),
+                error: Some(code.to_owned()),
+                complete: true,
+                ..Facts::default()
+            }),
+        });
     }
 
     /// The path as the client wrote it, shortened.
@@ -256,8 +279,8 @@ impl Journal {
                 tracing::$level!(
                     target: "cozeway::access",
                     request_id = self.request_id,
-                    method = %self.method,
-                    path = self.path,
+                    method = self.method.as_ref().map(tracing::field::display),
+                    path = self.method.as_ref().map(|_| self.path.as_str()),
                     client.address = self.client.map(tracing::field::display),
                     status,
                     outcome,

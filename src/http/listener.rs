@@ -1,15 +1,17 @@
 //! The accept loop: from a socket to requests, and the way to the end.
 //!
-//! Takes connections up to a limit and says 503 past it, as long as that is
-//! cheap. Each connection is one task, which owns its clocks; every task is
+//! Takes connections up to a limit and says 503 past it. Each connection is one task, which owns its clocks; every task is
 //! tracked, so that the end is waited for.
 
 mod activity;
 mod connection;
 mod descriptors;
 mod protocol;
+mod raw;
 mod refusal;
+mod socket;
 mod transport;
+mod unreadable;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -31,6 +33,8 @@ use super::Service;
 use super::lifecycle::Phase;
 use crate::telemetry::metrics::{Limit, Scope};
 use descriptors::Room;
+use refusal::Refusals;
+pub use socket::bind;
 
 /// How long to wait after a failed accept: it fails again at once while the
 /// process is out of file descriptors.
@@ -38,10 +42,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often at most the log says that connections are turned away.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
-
-/// How many connections are told at a time that the gateway is full. More
-/// are closed without a word: a flood costs this many descriptors.
-const MAX_REFUSALS: usize = 64;
 
 /// How long the last words may take, after the grace.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -111,7 +111,7 @@ struct Listener {
     shared: Arc<Shared>,
     room: Room,
     connections: TaskTracker,
-    refusals: TaskTracker,
+    refusals: Refusals,
 }
 
 impl Listener {
@@ -126,15 +126,12 @@ impl Listener {
             .max_concurrent_streams(250)
             .max_header_list_size(MAX_HEADER_LIST_BYTES)
             .keep_alive_interval(Some(Duration::from_secs(30)));
-        Self {
-            shared: Arc::new(Shared { service, timeouts, http1, http2 }),
-            room: Room::default(),
-            connections: TaskTracker::new(),
-            refusals: TaskTracker::new(),
-        }
+        let shared = Arc::new(Shared { service, timeouts, http1, http2 });
+        let refusals = Refusals::new(Arc::clone(&shared));
+        Self { shared, room: Room::default(), connections: TaskTracker::new(), refusals }
     }
 
-    async fn run(self, listener: TcpListener, stop: CancellationToken) -> bool {
+    async fn run(mut self, listener: TcpListener, stop: CancellationToken) -> bool {
         let app = Arc::clone(&self.shared.service.app);
         self.room.of(app.snapshot().server.max_connections);
         self.accept(&listener, stop.cancelled()).await;
@@ -145,9 +142,10 @@ impl Listener {
             self.accept(&listener, sleep(delay)).await;
         }
         // Who has connected already is told, instead of being cut off.
-        while let Some(Ok((stream, address))) = listener.accept().now_or_never() {
+        while let Some(Ok((stream, address))) = socket::accept(&listener).now_or_never() {
             self.take(stream, address);
         }
+        self.refusals.finish();
         drop(listener);
 
         app.lifecycle.enter(Phase::Closing);
@@ -167,13 +165,14 @@ impl Listener {
     }
 
     /// Takes connections until `end`.
-    async fn accept(&self, listener: &TcpListener, end: impl Future<Output = ()>) {
+    async fn accept(&mut self, listener: &TcpListener, end: impl Future<Output = ()>) {
         let mut end = pin!(end);
         let mut complained: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
                 () = &mut end => return,
-                accepted = listener.accept() => accepted,
+                never = self.refusals.run() => match never {},
+                accepted = socket::accept(listener) => accepted,
             };
             let complaint = match accepted {
                 Ok((stream, address)) => match self.take(stream, address) {
@@ -191,6 +190,7 @@ impl Listener {
                 Err(error) => {
                     tokio::select! {
                         () = &mut end => return,
+                        never = self.refusals.run() => match never {},
                         () = sleep(ACCEPT_PAUSE) => {}
                     }
                     format!("connections cannot be accepted: {error}")
@@ -203,25 +203,19 @@ impl Listener {
         }
     }
 
-    fn take(&self, stream: TcpStream, address: SocketAddr) -> Taken {
-        // Without it the small writes of a stream wait for each other's
-        // acknowledgement: 40 ms to the first token.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
-        }
+    fn take(&mut self, stream: TcpStream, address: SocketAddr) -> Taken {
         let app = &self.shared.service.app;
         let snapshot = app.snapshot();
         let tls = snapshot.server.tls.as_ref().map(|tls| TlsAcceptor::from(tls.identity.config()));
-        let shared = Arc::clone(&self.shared);
-        if self.connections.len() < self.room.of(snapshot.server.max_connections) {
+        let places = self.room.of(snapshot.server.max_connections);
+        if self.connections.len() < places.served {
             let phase = app.lifecycle.watch();
+            let shared = Arc::clone(&self.shared);
             self.connections.spawn(connection::serve(shared, stream, address.ip(), tls, phase));
             return Taken::Served;
         }
-        if self.refusals.len() < MAX_REFUSALS {
-            self.refusals.spawn(refusal::refuse(shared, stream, tls));
-        }
         app.metrics().limit_hit(Limit::Connections, Scope::Everyone);
+        self.refusals.take(stream, address.ip(), tls, places.refused);
         Taken::Refused
     }
 }

@@ -2,12 +2,26 @@
 
 use http::HeaderMap;
 
+/// The header's name.
+const NAME: &str = "x-request-id";
+
 /// The client's own id if it is fit to be shown, else a new one.
 pub(super) fn of(headers: &HeaderMap) -> String {
-    headers
-        .get("x-request-id")
-        .and_then(|value| value.to_str().ok())
-        .filter(|id| is_fit(id))
+    kept_or_new(headers.get(NAME).and_then(|value| value.to_str().ok()))
+}
+
+/// The same for a head of HTTP/1 that nobody parses, whole or its beginning.
+pub(super) fn among(head: &[u8]) -> String {
+    let lines = head.split(|byte| *byte == b'\n').skip(1).map(<[u8]>::trim_ascii);
+    let fields = lines.take_while(|line| !line.is_empty()).filter_map(|line| std::str::from_utf8(line).ok());
+    let mut named = fields.filter_map(|field| field.split_once(':'));
+    let own = named.find(|(name, _)| name.eq_ignore_ascii_case(NAME)).map(|(_, value)| value.trim());
+    kept_or_new(own)
+}
+
+/// The client's own id if it is fit to be shown, else a new one.
+fn kept_or_new(own: Option<&str>) -> String {
+    own.filter(|id| is_fit(id))
         .map_or_else(|| format!("req_{}", uuid::Uuid::now_v7().simple()), str::to_owned)
 }
 
@@ -36,5 +50,22 @@ mod tests {
             assert!(of(&headers).starts_with("req_"), "{id}");
         }
         assert_ne!(of(&HeaderMap::new()), of(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn an_id_is_found_in_an_unparsed_head() {
+        for head in
+            ["GET / HTTP/1.1\r\nhost: h\r\nX-Request-Id:  mine \r\n\r\n", "GET /\nx-request-id:mine\n\n"]
+        {
+            assert_eq!(among(head.as_bytes()), "mine");
+        }
+        for head in [
+            "",
+            "x-request-id: mine\r\n",
+            "GET /\r\n\r\nx-request-id: body\r\n",
+            "GET /\r\nx-request-id: b d\r\n",
+        ] {
+            assert!(among(head.as_bytes()).starts_with("req_"), "{head}");
+        }
     }
 }

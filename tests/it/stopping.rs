@@ -198,7 +198,11 @@ async fn a_client_that_reads_nothing_holds_no_end_up() {
     gateway.signal("-TERM");
     assert_eq!(gateway.ended().await.code(), Some(0));
     assert!(told.elapsed() < Duration::from_secs(8), "{:?}", told.elapsed());
-    assert!(response.bytes().await.is_err(), "it may not look whole");
+    // On a busy machine the end may come before the client's buffers are full:
+    // then there is still room for the error event.
+    if let Ok(text) = response.text().await {
+        assert!(text.contains("data: {\"error\":") && !text.contains("[DONE]"), "it may not look whole");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,11 +1,19 @@
 //! The gateway's own certificate.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Certificate;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::support::gateway::config;
 use crate::support::sse::Streamed;
@@ -100,6 +108,66 @@ async fn who_speaks_no_tls_harms_nobody() {
     assert_eq!(answer.status(), 200);
     let ended = tokio::time::timeout(Duration::from_secs(15), silent.read_to_end(&mut bytes)).await;
     let _ = ended.expect("a handshake that does not come is not waited for forever");
+}
+
+/// A connection with TLS and nothing above it.
+async fn naked(gateway: &Gateway, made: &Made) -> TlsStream<TcpStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(made.certificate.as_bytes()).unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, raw(gateway).await).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_an_error_behind_tls_too() {
+    let (coze, made) = (Coze::start().await, made());
+    let gateway = start(&coze, &made).await;
+    for (bytes, status, code) in [
+        ("\x00\r\n\r\n".to_owned(), 400, "invalid_request"),
+        (
+            format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "a".repeat(1 << 20)),
+            431,
+            "request_header_fields_too_large",
+        ),
+    ] {
+        let mut stream = naked(&gateway, &made).await;
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        stream.write_all(bytes.as_bytes()).await.unwrap();
+        let mut answers = String::new();
+        stream.read_to_string(&mut answers).await.unwrap();
+        let (first, second) = answers.split_at(answers.rfind("HTTP/1.1 4").unwrap());
+        assert!(first.starts_with("HTTP/1.1 200 "), "{first}");
+        assert!(second.starts_with(&format!("HTTP/1.1 {status} ")), "{second}");
+        assert!(second.contains("\r\nx-request-id: req_"), "{second}");
+        let error: Value = serde_json::from_str(second.split_once("\r\n\r\n").unwrap().1).unwrap();
+        assert_eq!(error["error"]["code"], code);
+    }
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_told_through_tls() {
+    let (coze, made) = (Coze::start().await, made());
+    let gateway = Gateway::in_folder(|folder| {
+        let server = "max_connections = 1\ntls = { cert = \"cert.pem\", key = \"key.pem\" }";
+        std::fs::write(folder.join("cozeway.toml"), config(&coze, server, "")).unwrap();
+        std::fs::write(folder.join("cert.pem"), &made.certificate).unwrap();
+        std::fs::write(folder.join("key.pem"), &made.key).unwrap();
+    })
+    .await;
+    let _held = raw(&gateway).await;
+    for http2 in [false, true] {
+        let answer = client(&gateway, &made, http2).get(gateway.url("/healthz")).send().await.unwrap();
+        assert_eq!(answer.status(), 503);
+        assert_eq!(answer.headers()["retry-after"], "1");
+        assert!(answer.headers().contains_key("x-request-id"));
+        let error: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        assert_eq!(error["error"]["code"], "overloaded");
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::future::Future as _;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -21,6 +21,8 @@ use super::Timeouts;
 pub(super) struct Activity {
     stage: Mutex<Stage>,
     http2: AtomicBool,
+    begun: AtomicUsize,
+    ended: AtomicUsize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +38,12 @@ enum Stage {
 impl Activity {
     /// A new connection, from which a request is expected.
     pub(super) fn new() -> Self {
-        Self { stage: Mutex::new(Stage::Head { since: Instant::now() }), http2: AtomicBool::new(false) }
+        Self {
+            stage: Mutex::new(Stage::Head { since: Instant::now() }),
+            http2: AtomicBool::new(false),
+            begun: AtomicUsize::new(0),
+            ended: AtomicUsize::new(0),
+        }
     }
 
     /// Bytes have come. HTTP/2 has bytes that belong to no request.
@@ -49,6 +56,7 @@ impl Activity {
 
     /// A request has begun.
     pub(super) fn begin(&self) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
         self.change(|stage| match stage {
             Stage::Busy { requests } => Stage::Busy { requests: requests.saturating_add(1) },
             Stage::Head { .. } | Stage::Idle { .. } => Stage::Busy { requests: 1 },
@@ -57,10 +65,21 @@ impl Activity {
 
     /// A request has ended, one way or another.
     pub(super) fn end(&self) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
         self.change(|stage| match stage {
             Stage::Busy { requests: requests @ 2.. } => Stage::Busy { requests: requests.saturating_sub(1) },
             _ => Stage::Idle { since: Instant::now() },
         });
+    }
+
+    /// How many requests have begun.
+    pub(super) fn begun(&self) -> usize {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    /// How many requests have ended.
+    pub(super) fn ended(&self) -> usize {
+        self.ended.load(Ordering::Relaxed)
     }
 
     /// It speaks HTTP/2.

@@ -25,6 +25,7 @@ use super::Shared;
 use super::activity::{Activity, Clock};
 use super::protocol::Protocol;
 use super::transport::{Socket, Transport};
+use super::unreadable::Unreadable;
 use crate::http::lifecycle::Phase;
 use crate::http::peer::Peer;
 
@@ -49,7 +50,11 @@ pub(super) async fn serve(
     if protocol == Protocol::Http2 {
         activity.is_multiplexed();
     }
-    let io = TokioIo::new(Transport::new(socket, Arc::clone(&activity), shared.timeouts.write));
+    let mut transport = Transport::new(socket, Arc::clone(&activity), shared.timeouts.write);
+    if protocol == Protocol::Http1 {
+        transport.watch_refusals(Unreadable::new(Arc::clone(&shared), peer));
+    }
+    let io = TokioIo::new(transport);
     let service = service_fn(|mut request: http::Request<Incoming>| {
         let in_flight = InFlight::begin(&shared, &activity);
         request.extensions_mut().insert(Peer(peer));

@@ -1,64 +1,138 @@
-//! One connection too many: it is told, in little time.
+//! Connections too many: each is told, at a cost that is bounded for all.
+//!
+//! Those without TLS wait in a queue for their first byte, are told in one
+//! write, and are read for a moment longer, since a socket that is closed
+//! with unread bytes takes its last words back. When the queue is full the
+//! oldest has to go, told all the same. TLS and HTTP/2 need a task each.
 
+mod plain;
+mod spoken;
+
+use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::io;
+use std::future::{Future as _, poll_fn};
+use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::response::IntoResponse as _;
-use http::HeaderValue;
-use http::header::CONNECTION;
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, Sleep};
 use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
 
 use super::Shared;
-use super::connection::begin;
-use super::protocol::Protocol;
-use crate::http::request_id;
 use crate::openai::ApiError;
+use plain::{Next, Plain};
+
+/// How many there are of those with a task at a time.
+const MAX_SPOKEN: usize = 64;
 
 /// How long a refusal may take, handshake and all.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long the rest of a request is read, so that the client does not see
-/// its connection break before it has seen the answer.
-const LINGER: Duration = Duration::from_millis(500);
+/// How much is read of a connection at once, and thrown away.
+const SCRATCH_BYTES: usize = 4096;
 
-/// Answers the first request of a connection with 503.
-pub(super) async fn refuse(shared: Arc<Shared>, stream: TcpStream, tls: Option<TlsAcceptor>) {
-    let refusal = Box::pin(async {
-        let (socket, protocol) = begin(&shared, stream, tls).await?;
-        let (io, service) = (TokioIo::new(socket), service_fn(answer));
-        match protocol {
-            Protocol::Http1 => shared.http1.serve_connection(io, service).await,
-            Protocol::Http2 => shared.http2.serve_connection(io, service).await,
-        }
-        .map_err(io::Error::other)
-    });
-    if let Ok(Err(error)) = timeout(PATIENCE, refusal).await {
-        tracing::debug!(%error, "a connection too many ended badly");
-    }
+/// What every one of them is told.
+fn error() -> ApiError {
+    ApiError::overloaded("The gateway has as many connections as it takes; try again in a moment.")
 }
 
-async fn answer(request: http::Request<Incoming>) -> Result<axum::response::Response, Infallible> {
-    let id = request_id::of(request.headers());
-    let version = request.version();
-    let mut body = request.into_body();
-    let _ = timeout(LINGER, async { while let Some(Ok(_)) = body.frame().await {} }).await;
-    let error =
-        ApiError::overloaded("The gateway has as many connections as it takes; try again in a moment.");
-    let mut response = error.into_response();
-    let headers = response.headers_mut();
-    if version < http::Version::HTTP_2 {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+/// The connections that are being refused.
+#[derive(Debug)]
+pub(super) struct Refusals {
+    shared: Arc<Shared>,
+    /// In the order of their deadlines.
+    plain: VecDeque<Plain>,
+    spoken: TaskTracker,
+    /// How many there may be of both.
+    most: usize,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Refusals {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let timer = Box::pin(tokio::time::sleep(PATIENCE));
+        Self { shared, plain: VecDeque::new(), spoken: TaskTracker::new(), most: 0, timer }
     }
-    if let Ok(id) = HeaderValue::from_str(&id) {
-        headers.insert("x-request-id", id);
+
+    /// Refuses a connection, one of at most `most` at a time;
+    /// [`Self::run`] has to go on for that.
+    pub(super) fn take(&mut self, stream: TcpStream, peer: IpAddr, tls: Option<TlsAcceptor>, most: usize) {
+        self.most = most;
+        tracing::debug!(client.address = %peer.to_canonical(), "a connection too many is refused");
+        if tls.is_some() {
+            return self.speak(stream, tls);
+        }
+        while self.len() >= self.most
+            && let Some(oldest) = self.plain.pop_front()
+        {
+            oldest.end();
+        }
+        let plain = Plain::new(stream, Instant::now() + PATIENCE);
+        if self.len() < self.most {
+            self.plain.push_back(plain);
+        } else {
+            plain.end();
+        }
     }
-    Ok(response)
+
+    /// Lets the refusals go on for as long as it is polled.
+    pub(super) async fn run(&mut self) -> Infallible {
+        poll_fn(|cx| {
+            self.poll(cx);
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Comes to the end with all that wait.
+    pub(super) fn finish(&mut self) {
+        self.plain.drain(..).for_each(Plain::end);
+    }
+
+    fn len(&self) -> usize {
+        self.plain.len() + self.spoken.len()
+    }
+
+    /// A handshake costs too much for it to be done for a whole flood: past
+    /// the bound such a connection is closed without a word.
+    fn speak(&mut self, stream: TcpStream, tls: Option<TlsAcceptor>) {
+        if self.spoken.len() < MAX_SPOKEN && self.len() < self.most {
+            self.spoken.spawn(spoken::refuse(Arc::clone(&self.shared), stream, tls));
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        if self.plain.is_empty() {
+            return;
+        }
+        let mut scratch = [0; SCRATCH_BYTES];
+        let mut at = 0;
+        while let Some(plain) = self.plain.get_mut(at) {
+            let Poll::Ready(next) = plain.poll(cx, &mut scratch) else {
+                at += 1;
+                continue;
+            };
+            match (self.plain.remove(at), next) {
+                (Some(plain), Next::Http2) => self.speak(plain.into_stream(), None),
+                (Some(plain), Next::Over) => plain.end(),
+                (None, _) => {}
+            }
+        }
+        while let Some(oldest) = self.plain.front() {
+            if oldest.deadline() <= Instant::now() {
+                self.plain.pop_front().into_iter().for_each(Plain::end);
+                continue;
+            }
+            if self.timer.deadline() != oldest.deadline() {
+                self.timer.as_mut().reset(oldest.deadline());
+            }
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return;
+            }
+        }
+    }
 }

@@ -1,40 +1,51 @@
 //! The clocks and limits of connections, with little patience.
 
+mod routed;
+
 use std::path::Path;
 
+use axum::Router;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::config;
-use crate::http::App;
+use crate::conversation::Conversations;
+use crate::http::{App, routes};
 use crate::relay::Relay;
 
 const MOMENT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(20);
 
 struct Running {
+    app: Arc<App>,
+    /// Those that are served.
+    connections: TaskTracker,
     address: SocketAddr,
     stop: CancellationToken,
     serving: JoinHandle<bool>,
 }
 
 async fn start(server: &str, timeouts: Timeouts) -> Running {
+    start_with(server, timeouts, |router| router).await
+}
+
+/// A gateway with more routes, which no program has.
+async fn start_with(server: &str, timeouts: Timeouts, add: impl FnOnce(Router) -> Router) -> Running {
     let text = format!(
         "server = {{ {server} }}\n[coze.c]\nbase_url = 'http://127.0.0.1:9'\ntoken = 't'\n\
          [models.m]\nbot_id = '1'\n[auth]\nmode = 'none'\n"
     );
     let snapshot = config::parse(&text, Path::new("f"), &|_| None).unwrap();
-    let service = Service::new(Arc::new(App::new(
-        snapshot,
-        Relay::default(),
-        crate::conversation::Conversations::in_memory(),
-    )));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let app = Arc::new(App::new(snapshot, Relay::default(), Conversations::in_memory()));
+    let service = Service { app: Arc::clone(&app), router: add(routes::router()) };
+    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let serving = tokio::spawn(Listener::new(service, timeouts).run(listener, stop.clone()));
-    Running { address, stop, serving }
+    let door = Listener::new(service, timeouts);
+    let connections = door.connections.clone();
+    let serving = tokio::spawn(door.run(listener, stop.clone()));
+    Running { app, connections, address, stop, serving }
 }
 
 fn patient() -> Timeouts {

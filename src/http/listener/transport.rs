@@ -1,4 +1,4 @@
-//! The socket of a connection, plain or with TLS.
+//! The socket of a connection, plain or with TLS, as hyper sees it.
 
 use std::io;
 use std::pin::Pin;
@@ -12,6 +12,7 @@ use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 
 use super::activity::Activity;
+use super::unreadable::Unreadable;
 
 /// A socket, once any handshake is done.
 #[derive(Debug)]
@@ -74,8 +75,17 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// A socket that tells of what it reads, and gives up on a client that takes
-/// nothing of what is written.
+/// How long a client that was refused is read on, so that its connection does
+/// not break before it has seen why.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// A socket that tells of what it reads, gives up on a client that takes
+/// nothing of what is written, and puts our words in the place of hyper's.
+///
+/// hyper answers by itself only what it cannot read as a request, and that
+/// is between requests: once every request has ended and all bytes of their
+/// answers have gone (hyper flushes when it has nothing left to write), a
+/// write before the next request begins is such an answer.
 #[derive(Debug)]
 pub(super) struct Transport {
     socket: Socket,
@@ -83,11 +93,74 @@ pub(super) struct Transport {
     patience: Duration,
     /// Runs while the client takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
+    unreadable: Option<Unreadable>,
+    /// How many requests had ended when all was last flushed.
+    flushed: usize,
+    /// What hyper has refused.
+    refused: Option<Box<Refused>>,
+}
+
+/// A refusal of hyper's in our words, on its way.
+#[derive(Debug)]
+struct Refused {
+    answer: Vec<u8>,
+    written: usize,
+    /// Runs once all is written.
+    linger: Option<Pin<Box<Sleep>>>,
 }
 
 impl Transport {
     pub(super) fn new(socket: Socket, activity: Arc<Activity>, patience: Duration) -> Self {
-        Self { socket, activity, patience, stalled: None }
+        Self { socket, activity, patience, stalled: None, unreadable: None, flushed: 0, refused: None }
+    }
+
+    /// From now on hyper's own refusals are put into our words. For HTTP/1
+    /// alone: what is written of HTTP/2 are frames.
+    pub(super) fn watch_refusals(&mut self, unreadable: Unreadable) {
+        self.unreadable = Some(unreadable);
+    }
+
+    /// Whether this write is a refusal of hyper's; ours is written instead.
+    fn replace(&mut self, head: &[u8]) -> bool {
+        if self.activity.begun() != self.flushed || self.refused.is_some() {
+            return false;
+        }
+        let Some(answer) = self.unreadable.as_ref().and_then(|unreadable| unreadable.instead_of(head)) else {
+            return false;
+        };
+        self.refused = Some(Box::new(Refused { answer, written: 0, linger: None }));
+        true
+    }
+
+    /// Writes what is to be written instead, if there is anything.
+    fn poll_refused(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(refused) = &mut self.refused else {
+            return Poll::Ready(Ok(()));
+        };
+        while let Some(rest) = refused.answer.get(refused.written..).filter(|rest| !rest.is_empty()) {
+            match ready!(Pin::new(&mut self.socket).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                length => refused.written = refused.written.saturating_add(length),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads and throws away what a refused client still sends.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(refused) = &mut self.refused else {
+            return Poll::Ready(());
+        };
+        let timer = refused.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        let mut scratch = [0; 4096];
+        while timer.as_mut().poll(cx).is_pending() {
+            let mut rest = ReadBuf::new(&mut scratch);
+            let read = ready!(Pin::new(&mut self.socket).poll_read(cx, &mut rest));
+            if read.is_err() || rest.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(())
     }
 
     /// What becomes of a write: any progress stops the clock.
@@ -123,6 +196,9 @@ impl AsyncRead for Transport {
 
 impl AsyncWrite for Transport {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.replace(bytes) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
         self.judge(cx, written)
     }
@@ -132,6 +208,9 @@ impl AsyncWrite for Transport {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if slices.first().is_some_and(|head| self.replace(head)) {
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
         let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
         self.judge(cx, written)
     }
@@ -141,13 +220,23 @@ impl AsyncWrite for Transport {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.socket).poll_flush(cx);
+        self.flushed = self.activity.ended();
+        let flushed = match self.poll_refused(cx) {
+            Poll::Ready(Ok(())) => Pin::new(&mut self.socket).poll_flush(cx),
+            unfinished => unfinished,
+        };
         self.judge(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = Pin::new(&mut self.socket).poll_shutdown(cx);
-        self.judge(cx, shut)
+        if self.refused.as_ref().is_none_or(|refused| refused.linger.is_none()) {
+            let shut = match self.poll_refused(cx) {
+                Poll::Ready(Ok(())) => Pin::new(&mut self.socket).poll_shutdown(cx),
+                unfinished => unfinished,
+            };
+            ready!(self.judge(cx, shut))?;
+        }
+        self.poll_linger(cx).map(Ok)
     }
 }
 
