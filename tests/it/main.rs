@@ -14,6 +14,7 @@ mod support;
 
 mod access;
 mod bot_view;
+mod conversations;
 mod faults;
 mod leaving;
 mod limits;

@@ -3,6 +3,7 @@
 pub(crate) mod gateway;
 pub(crate) mod scrape;
 pub(crate) mod sse;
+pub(crate) mod talk;
 
 use std::future::Future;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use cozeway::simulator::{Options, Simulator};
 use tokio::net::TcpListener;
 
 pub(crate) use gateway::Gateway;
+pub(crate) use talk::{Said, Talk, turns};
 
 /// The bot whose answers tests script.
 pub(crate) const SCRIPTED: &str = "7530512345678999999";
