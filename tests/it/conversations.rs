@@ -2,6 +2,7 @@
 //! on in, and what the bot sees of it.
 
 mod names;
+mod spaces;
 
 use serde_json::{Value, json};
 
