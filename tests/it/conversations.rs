@@ -1,7 +1,12 @@
 //! The contract's sentences about conversations: which of Coze's a chat goes
 //! on in, and what the bot sees of it.
 
+mod cut;
+mod failed;
+mod forgetting;
 mod names;
+mod questions;
+mod rounds;
 mod spaces;
 
 use serde_json::{Value, json};

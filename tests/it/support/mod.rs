@@ -1,5 +1,6 @@
 //! A gateway process, a simulated Coze, and what a client sees.
 
+pub(crate) mod between;
 pub(crate) mod gateway;
 pub(crate) mod scrape;
 pub(crate) mod sse;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use cozeway::simulator::{Options, Simulator};
 use tokio::net::TcpListener;
 
+pub(crate) use between::{Between, Mishap};
 pub(crate) use gateway::Gateway;
 pub(crate) use talk::{Said, Talk, turns};
 
