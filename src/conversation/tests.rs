@@ -26,7 +26,8 @@ fn client() -> Client {
 fn said(texts: &[&str]) -> Prompt {
     let role = |index| if index % 2 == 0 { Role::User } else { Role::Assistant };
     let messages = texts.iter().enumerate().map(|(index, text)| Message::text(role(index), *text));
-    Prompt { messages: messages.collect(), ..Prompt::default() }
+    let question = texts.len().checked_sub(1);
+    Prompt { messages: messages.collect(), question, ..Prompt::default() }
 }
 
 fn place(conversation: &str, chat: &str) -> Place {

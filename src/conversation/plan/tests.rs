@@ -11,7 +11,7 @@ const HEAD: Key = [3; 16];
 
 /// A transcript of three messages and one that is new.
 fn transcript() -> Sent {
-    Sent { delta: false, messages: 4, pinned: 0, new: 3, before: HEAD, system: None }
+    Sent { delta: false, messages: 4, pinned: 0, new: 3, own: true, before: HEAD, system: None }
 }
 
 /// The same with an edit somewhere in front.
@@ -21,7 +21,7 @@ fn edited() -> Sent {
 
 /// The new message alone.
 fn delta() -> Sent {
-    Sent { delta: true, messages: 1, pinned: 0, new: 0, before: [0; 16], system: None }
+    Sent { delta: true, messages: 1, pinned: 0, new: 0, own: true, before: [0; 16], system: None }
 }
 
 fn place() -> Place {
@@ -110,6 +110,27 @@ fn every_branch() {
             asked(),
             "rebuild with 0..1",
             "rebuilt; reason=question",
+        ),
+        (
+            "transcript with a tool's words",
+            Sent { own: false, ..transcript() },
+            asked(),
+            "fresh",
+            "replayed; reason=question",
+        ),
+        (
+            "delta of a tool's words",
+            Sent { own: false, ..delta() },
+            asked(),
+            "rebuild with 0..1",
+            "rebuilt; reason=question",
+        ),
+        (
+            "delta of a tool's words",
+            Sent { own: false, ..delta() },
+            answered(),
+            "continue with 0..1",
+            "continued",
         ),
         // The last turn failed.
         ("transcript", transcript(), failed(), "fresh", "replayed; reason=failed"),
@@ -204,6 +225,8 @@ struct Request {
     named: bool,
     whole: bool,
     delta: bool,
+    /// Whether the last of it is what a tool has said.
+    tool: bool,
 }
 
 fn word() -> impl Strategy<Value = String> {
@@ -237,15 +260,17 @@ fn worlds() -> impl Strategy<Value = World> {
 
 fn requests() -> impl Strategy<Value = Request> {
     let edit = prop::option::weighted(0.3, (any::<Index>(), word()));
-    (system(), edit, prop::collection::vec(word(), 1..3), any::<bool>(), any::<bool>(), any::<bool>())
-        .prop_map(|(system, edit, new, named, whole, delta)| Request {
-            system,
-            edit,
-            new,
-            named,
-            whole,
-            delta,
-        })
+    let new = prop::collection::vec(word(), 1..3);
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), prop::bool::weighted(0.1));
+    (system(), edit, new, flags).prop_map(|(system, edit, new, (named, whole, delta, tool))| Request {
+        system,
+        edit,
+        new,
+        named,
+        whole,
+        delta,
+        tool,
+    })
 }
 
 impl World {
@@ -303,6 +328,7 @@ impl World {
             prompt.messages.extend(said);
         }
         prompt.messages.extend(request.new.iter().map(|text| Message::text(Role::User, text)));
+        prompt.question = prompt.messages.len().checked_sub(if request.tool { 2 } else { 1 });
         prompt
     }
 }
@@ -353,6 +379,7 @@ proptest! {
 
         if let Plan::Resume { new, .. } = &decided {
             prop_assert_eq!(new.len(), 1);
+            prop_assert!(!request.tool);
             prop_assert!(request.system.is_none() || request.system == world.system);
         }
         if world.abandoned || world.state == State::Failed {

@@ -55,7 +55,7 @@ async fn anything_else_is_a_chat_that_is_replayed() {
     let cases = [
         ("two messages", transcript(&[user("Paris"), user("please")]), "[Q] Paris please"),
         ("new system text", transcript(&[system, user("Paris")]), "[Q] be brief Paris"),
-        ("what a tool has said", transcript(&[tool]), "[Q] [tool returned] Paris"),
+        ("what a tool has said", transcript(&[tool]), "[Q] [c1 returned] Paris"),
     ];
     for (number, (what, messages, seen)) in cases.into_iter().enumerate() {
         let talk = talk.field("user", number.to_string());
@@ -79,7 +79,7 @@ async fn a_delta_that_is_no_answer_is_rebuilt() {
     let cases = [
         ("two messages", json!([user("Paris"), user("please")]), "Paris please"),
         ("new system text", json!([system, user("Paris")]), "be brief Paris"),
-        ("what a tool has said", json!([tool]), "[tool returned] Paris"),
+        ("what a tool has said", json!([tool]), "[c1 returned] Paris"),
     ];
     for (number, (what, messages, seen)) in cases.into_iter().enumerate() {
         let talk = Talk::new(&gateway, &coze, "ask").named(&number.to_string());
