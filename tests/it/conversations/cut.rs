@@ -76,7 +76,7 @@ async fn a_stop_string_cuts_what_the_client_holds_but_not_what_coze_holds() {
         let first = talk.field("stop", "three").says(&["one two three four"]).await;
         assert_eq!(first.text(), "one two ");
         let said = talk.says(&["one two three four", "one two ", "on"]).await;
-        said.assert(note, "one two three four [one two] on");
+        said.assert(note, "one two three four [one two ] on");
     }
     let talk = talk.named("deltas");
     talk.field("stop", "three").says(&["one two three four"]).await;
