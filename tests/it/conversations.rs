@@ -1,6 +1,7 @@
 //! The contract's sentences about conversations: which of Coze's a chat goes
 //! on in, and what the bot sees of it.
 
+mod answers;
 mod cut;
 mod failed;
 mod forgetting;
