@@ -309,6 +309,7 @@ fn read(prints: &Fingerprints, wanted: &Wanted<'_>) -> Reading {
         messages: messages.len(),
         pinned: prompt.pinned,
         new,
+        own: prompt.question.is_some_and(|index| index + 1 == messages.len()),
         before,
         system,
     };

@@ -25,6 +25,9 @@ pub struct Sent {
     /// The first message after the assistant's last one; 0 if there is none
     /// of the assistant's.
     pub new: usize,
+    /// Whether the last one is the user's own: what a tool has said stands in
+    /// the user's place, but answers nothing that a bot has asked.
+    pub own: bool,
     /// The head of everything before `new`.
     pub before: Key,
     /// The system text.
@@ -148,7 +151,7 @@ pub fn plan(sent: &Sent, record: &Record, abandoned: bool, history_rounds: u32) 
     }
     if record.state == State::Asked {
         let system_stays = sent.system.is_none() || sent.system == record.system;
-        return if new.len() == 1 && system_stays {
+        return if new.len() == 1 && sent.own && system_stays {
             (Plan::Resume { place, new }, Note::new(Mode::Resumed, None))
         } else {
             anew(sent, place, new, Reason::Question)

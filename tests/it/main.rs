@@ -15,6 +15,7 @@ mod support;
 mod access;
 mod bot_view;
 mod clocks;
+mod conversations;
 mod faults;
 mod leaving;
 mod limits;

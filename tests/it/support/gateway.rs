@@ -68,46 +68,26 @@ impl Gateway {
         Self::run(shell, |folder| std::fs::write(folder.join("cozeway.toml"), text).unwrap()).await
     }
 
-    async fn run(mut command: Command, prepare: impl FnOnce(&Path)) -> Self {
+    async fn run(command: Command, prepare: impl FnOnce(&Path)) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder =
             PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("it-{}-{count}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let file = folder.join("cozeway.toml");
         prepare(&folder);
-
-        let mut child = command
-            .args(["serve", "--log-format", "json", "--config"])
-            .arg(&file)
-            .env_remove("RUST_LOG")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let kept = Arc::clone(&log);
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = lines.next_line().await {
-                kept.lock().unwrap().push(line);
-            }
-        });
-        let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = out.next_line().await.unwrap().unwrap_or_else(|| {
-            panic!("the gateway did not start: {:?}", log.lock().unwrap());
-        });
-        let url = line.strip_prefix("cozeway listens on ").expect("the ready line");
-        let (scheme, address) = match url.split_once("://").unwrap() {
-            ("http", address) => ("http", address.to_owned()),
-            // The name that certificates of tests are for.
-            ("https", address) => ("https", format!("localhost:{}", address.rsplit_once(':').unwrap().1)),
-            _ => panic!("{line}"),
-        };
+        let (child, scheme, address) = launch(command, &folder, &log).await;
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { child, address, scheme, client, folder, log }
+    }
+
+    /// Ends the process with this signal and starts another one in its
+    /// folder. It listens elsewhere, and the log goes on.
+    pub(crate) async fn restart(&mut self, signal: &str) {
+        self.signal(signal);
+        self.ended().await;
+        let command = Command::new(env!("CARGO_BIN_EXE_cozeway"));
+        (self.child, self.scheme, self.address) = launch(command, &self.folder, &self.log).await;
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -213,6 +193,45 @@ impl Gateway {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+}
+
+/// Starts a process with the config of a folder, and waits until it listens.
+async fn launch(
+    mut command: Command,
+    folder: &Path,
+    log: &Arc<Mutex<Vec<String>>>,
+) -> (Child, &'static str, String) {
+    let mut child = command
+        .args(["serve", "--log-format", "json", "--config"])
+        .arg(folder.join("cozeway.toml"))
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let kept = Arc::clone(log);
+    tokio::spawn(async move {
+        while let Ok(Some(line)) = lines.next_line().await {
+            kept.lock().unwrap().push(line);
+        }
+    });
+    let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = out.next_line().await.unwrap().unwrap_or_else(|| {
+        panic!("the gateway did not start: {:?}", log.lock().unwrap());
+    });
+    let url = line.strip_prefix("cozeway listens on ").expect("the ready line");
+    match url.split_once("://").unwrap() {
+        ("http", address) => (child, "http", address.to_owned()),
+        // The name that certificates of tests are for.
+        ("https", address) => {
+            let port = address.rsplit_once(':').unwrap().1;
+            (child, "https", format!("localhost:{port}"))
+        }
+        _ => panic!("{line}"),
     }
 }
 

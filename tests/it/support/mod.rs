@@ -1,8 +1,10 @@
 //! A gateway process, a simulated Coze, and what a client sees.
 
+pub(crate) mod between;
 pub(crate) mod gateway;
 pub(crate) mod scrape;
 pub(crate) mod sse;
+pub(crate) mod talk;
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,7 +12,9 @@ use std::time::Duration;
 use cozeway::simulator::{Options, Simulator};
 use tokio::net::TcpListener;
 
+pub(crate) use between::{Between, Mishap};
 pub(crate) use gateway::Gateway;
+pub(crate) use talk::{Said, Talk, turns};
 
 /// The bot whose answers tests script.
 pub(crate) const SCRIPTED: &str = "7530512345678999999";
