@@ -73,7 +73,8 @@ fn begin(world: &World, random: &mut Random) -> Chat {
         user: *random.pick(&[None, None, Some("ann"), Some("bob")]),
         hint: *random.pick(&[None, None, Some("h1"), Some("h2")]),
     });
-    let name = random.percent(50).then(|| (*random.pick(&["main", "side"])).to_owned());
+    let fresh = format!("n{}", random.below(100));
+    let name = random.percent(50).then(|| (*random.pick(&["main", "side", &fresh])).to_owned());
     // A bot that is shown little of what it said is no place for deltas.
     let delta = name.is_some() && !MODELS[space.model].short && random.percent(70);
     let system = random.percent(40).then(|| format!("system {}", random.below(3)));
@@ -149,7 +150,9 @@ fn stray(world: &mut World, step: usize, random: &mut Random) -> Turn {
 fn turn(world: &mut World, step: usize, random: &mut Random) -> Turn {
     let mut index = random.below(world.chats.len());
     let text = words(step, random);
-    if world.chats[index].said.len() > MAX_MESSAGES {
+    let chat = &world.chats[index];
+    let named = chat.name.as_ref().and_then(|name| world.ledger.length(&chat.space.label(), name));
+    if chat.said.len().max(named.unwrap_or_default()) > MAX_MESSAGES {
         world.chats[index] = begin(world, random);
     }
     if random.percent(8) && world.chats.len() < MAX_CHATS && !world.chats[index].said.is_empty() {

@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use cozeway::simulator::{Ran, Simulator, Trouble};
+use cozeway::simulator::{Ran, Seen, Simulator, Trouble};
 
 use crate::call::{Outcome, Reply};
-use crate::model::{ChatId, History, Said, holds};
+use crate::model::{ChatId, History, Parting, Said, holds};
 use crate::stage::MODELS;
 use crate::turn::{Leaves, Turn};
 
@@ -102,6 +102,12 @@ impl Ledger {
                 self.words.insert(id, ran.answers);
             }
         }
+    }
+
+    /// How many messages a named conversation has.
+    pub(crate) fn length(&self, space: &str, name: &str) -> Option<usize> {
+        let known = self.known.get(&(space.to_owned(), name.to_owned()))?;
+        known.histories.iter().map(|history| history.said.len()).max()
     }
 
     fn handle(&self, turn: &Turn, name: Option<&String>) -> Option<Handle> {
@@ -266,24 +272,18 @@ impl Ledger {
                 let with = history.with(turn.system.as_deref(), &turn.new);
                 match holds(&context, &with.said, &unheard) {
                     Ok(()) => after.push(with.then(said.clone())),
-                    Err(error) => why += &format!("; expected {:#?}\n{error}", with.said),
+                    Err(parting) => why += &parted(&context, &with.said, &parting),
                 }
             }
             if after.is_empty() {
-                return Err(format!("the bot saw {context:#?}{why}"));
-            }
-            if around.away_later {
-                after.extend(self.histories(&handle));
+                return Err(why);
             }
         } else {
             let transcript = turn.transcript();
             holds(&context, &transcript, &unheard)
-                .map_err(|error| format!("the bot saw {context:#?}; expected {transcript:#?}\n{error}"))?;
+                .map_err(|parting| parted(&context, &transcript, &parting))?;
             let history = History { said: transcript, system: turn.system.clone() };
             after.push(history.then(if cut { Said::Unheard(chat.clone()) } else { said }));
-            if around.away_later {
-                after.extend(asked_by.iter().flat_map(|handle| self.histories(handle)));
-            }
         }
         let last = match () {
             () if around.away_later || around.company => Last::Unknown,
@@ -302,7 +302,9 @@ impl Ledger {
         }
         let place = Some((chat.coze, ran.conversation.clone()));
         let by_id = turn.name.is_some() || self.known.get(&handle).is_some_and(|known| known.by_id);
-        if around.away_later && turn.name.is_none() {
+        if around.away_later {
+            // It may not have been remembered.
+            after.extend(self.histories(&handle));
             self.doubt(turn);
         }
         self.known.insert(handle, Known { histories: dedup(after), last, place, by_id });
@@ -413,6 +415,20 @@ impl Ledger {
             }
         }
     }
+}
+
+/// Where a context and a transcript part.
+fn parted(context: &[Seen], transcript: &[Said], parting: &Parting) -> String {
+    let Parting { message, seen, why } = parting;
+    let from = |at: usize| at.saturating_sub(3);
+    let seen: String = (context.iter().enumerate().skip(from(*seen)).take(8))
+        .map(|(at, seen)| format!("  {at} {} {:?}\n", seen.role, seen.text))
+        .collect();
+    let said: String = (transcript.iter().enumerate().skip(from(*message)).take(8))
+        .map(|(at, said)| format!("  {at} {said:?}\n"))
+        .collect();
+    let (all_seen, all_said) = (context.len(), transcript.len());
+    format!("\nof {all_seen} the bot saw\n{seen}of {all_said} it ought to see\n{said}{why}\n")
 }
 
 fn dedup(mut histories: Vec<History>) -> Vec<History> {

@@ -41,6 +41,9 @@ const WORLD: usize = 200;
 /// How many worlds live at a time: some of their time is waiting.
 const AT_ONCE: usize = 6;
 
+/// How many lines of a history are printed.
+const LOG: usize = 150;
+
 /// How long a history is shortened.
 const SHORTENING: Duration = Duration::from_secs(60);
 
@@ -86,30 +89,36 @@ fn what_the_client_sends_is_what_the_bot_sees_once() {
 async fn shortened(seed: u64, mut broken: Broken) -> Broken {
     let (begun, end) = (Instant::now(), broken.step + 1);
     let mut left_out = BTreeSet::new();
-    let mut size = end / 2;
-    while size > 0 {
-        let mut at = 0;
-        while at < broken.step.min(end) {
-            let more: BTreeSet<usize> = (at..(at + size).min(broken.step)).collect();
-            let tried: BTreeSet<usize> = left_out.union(&more).copied().collect();
-            at += size;
-            if begun.elapsed() > SHORTENING {
-                return broken;
+    let mut size = end.div_ceil(2);
+    while size > 0 && begun.elapsed() < SHORTENING {
+        let last = broken.step;
+        let mut parts = (0..last).step_by(size).map(|at| at..(at + size).min(last));
+        let mut trying = JoinSet::new();
+        let mut shorter = false;
+        loop {
+            while trying.len() < AT_ONCE && begun.elapsed() < SHORTENING {
+                let Some(part) = parts.next() else { break };
+                let tried: BTreeSet<usize> = left_out.iter().copied().chain(part).collect();
+                if tried.len() > left_out.len() {
+                    trying.spawn(async move { (world::live(seed, end, &tried).await, tried) });
+                }
             }
-            if tried.len() == left_out.len() {
-                continue;
-            }
-            if let Err(again) = world::live(seed, end, &tried).await {
-                (broken, left_out) = (*again, tried);
+            let Some(tried) = trying.join_next().await else { break };
+            if let (Err(again), tried) = tried.unwrap()
+                && tried.len() > left_out.len()
+            {
+                (broken, left_out, shorter) = (*again, tried, true);
+                trying = JoinSet::new();
             }
         }
-        size /= 2;
+        size = if shorter { size } else { size / 2 };
     }
     broken
 }
 
 fn report(seed: u64, broken: &Broken) -> String {
-    let log = broken.log.join("\n");
+    let skipped = broken.log.len().saturating_sub(LOG);
+    let log = broken.log[skipped..].join("\n");
     format!(
         "seed {seed}, step {}:\n{log}\n\n{}\n\nAgain: COZEWAY_TEST_SEED={seed}",
         broken.step, broken.why

@@ -54,6 +54,16 @@ impl History {
     }
 }
 
+/// Where a context and a transcript part.
+#[derive(Debug)]
+pub(crate) struct Parting {
+    /// Which message of the transcript.
+    pub(crate) message: usize,
+    /// Which message of the context, or one near it.
+    pub(crate) seen: usize,
+    pub(crate) why: String,
+}
+
 /// Whether a context holds a transcript, and nothing else.
 ///
 /// # Errors
@@ -62,12 +72,13 @@ pub(crate) fn holds(
     context: &[Seen],
     transcript: &[Said],
     unheard: &impl Fn(&ChatId) -> Option<Vec<String>>,
-) -> Result<(), String> {
+) -> Result<(), Parting> {
     // What a bot did to ask back is nobody's message.
     let seen = |message: &&Seen| message.role != "tool" && !message.text.starts_with("{\"index\":");
     let mut rest: Vec<&Seen> = context.iter().filter(seen).collect();
     for (index, said) in transcript.iter().enumerate() {
-        let part = |why: String| format!("message {index} {said:?}: {why}");
+        let at = context.len() - rest.len();
+        let part = |why: String| Parting { message: index, seen: at, why: format!("message {index}: {why}") };
         let taken = match said {
             Said::User(text) => begins(&rest, "user", std::slice::from_ref(text)),
             Said::Bot { words, stored } => {
@@ -81,12 +92,16 @@ pub(crate) fn holds(
                 None => return Err(part("nobody knows what was said".to_owned())),
             },
         };
-        let Some(taken) = taken else { return Err(part(format!("the bot sees {:?}", rest.first()))) };
+        let Some(taken) = taken else { return Err(part("the bot sees another".to_owned())) };
         rest.drain(..taken);
     }
     match rest.first() {
         None => Ok(()),
-        Some(more) => Err(format!("the bot sees {} more: {more:?}", rest.len())),
+        Some(_) => Err(Parting {
+            message: transcript.len(),
+            seen: context.len() - rest.len(),
+            why: format!("the bot sees {} more", rest.len()),
+        }),
     }
 }
 

@@ -158,15 +158,14 @@ impl Turn {
                     while coze.asked(self.question()).len() <= self.asked {
                         tokio::time::sleep(Duration::from_millis(1)).await;
                     }
+                    // Before the call is dropped, which would be a hang-up.
+                    if self.leaves == Leaves::WithItsGateway {
+                        killed();
+                    }
                 };
                 tokio::select! {
                     reply = calling => reply,
-                    () = begun => {
-                        if self.leaves == Leaves::WithItsGateway {
-                            killed();
-                        }
-                        Ok(Reply::left())
-                    }
+                    () = begun => Ok(Reply::left()),
                 }
             }
         }
