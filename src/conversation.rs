@@ -203,6 +203,13 @@ impl Conversations {
             Some(Name::Own(_)) => record.by_id = record.name.is_none(),
             Some(Name::Nobodys) | None => {}
         }
+        // A turn has gone on after one that was cut: that one counts, and is
+        // the last that is known to be good.
+        if abandoned
+            && let (State::Cut(chat), Some(place)) = (&record.state, &mut record.place)
+        {
+            place.chat.clone_from(chat);
+        }
         let (plan, note) = plan(&reading.sent, &record, abandoned, wanted.history_rounds);
         let chain = match &plan {
             // The new messages go on top of what there is.

@@ -21,11 +21,13 @@ mod run;
 mod script;
 mod server;
 mod streams;
+mod trouble;
 mod wire;
 
 pub use bots::{Behaviour, Bot, DemoBot, Seen, Standing, demo_bots};
 pub use files::Upload;
 pub use script::{Head, Opening, Script, Step};
+pub use trouble::{Ran, Trouble};
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -106,6 +108,7 @@ struct Shared {
     options: Options,
     book: Mutex<Book>,
     scripts: Mutex<HashMap<String, VecDeque<Script>>>,
+    troubles: Mutex<trouble::Troubles>,
     recorded: Mutex<Recording>,
     files: Mutex<files::Files>,
     streams: streams::Streams,
@@ -129,6 +132,7 @@ impl Simulator {
             options,
             book: Mutex::default(),
             scripts: Mutex::default(),
+            troubles: Mutex::default(),
             recorded: Mutex::default(),
             files: Mutex::default(),
             streams: streams::Streams::default(),

@@ -239,9 +239,9 @@ impl Thread {
 
     /// Ends the turn; gives what to store.
     pub fn end(self, ending: Ending<'_>) -> Settlement {
-        let Self { memory, held, space, before, chain, root, system, sent, said, .. } = self;
+        let Self { memory, held, space, before, chain, root, system, sent, said, delta, .. } = self;
         let old = before.place.as_ref().map(|place| place.conversation.clone());
-        let draft = Draft { before, root, system, sent };
+        let draft = Draft { before, root, system, delta, sent };
         let after = match ending {
             Ending::Answered { chat, asked } => {
                 let head = chain.map(|mut chain| {
@@ -283,6 +283,7 @@ struct Draft {
     before: Record,
     root: Option<Key>,
     system: Option<Key>,
+    delta: bool,
     sent: Sent,
 }
 
@@ -300,7 +301,9 @@ impl Draft {
                 (self.before.rounds.saturating_add(rounds(new)), self.before.root.or(self.root))
             }
         };
-        let system = self.system.or(self.before.system);
+        // A whole transcript without a system text has none, whatever there
+        // was before.
+        let system = if self.delta { self.system.or(self.before.system) } else { self.system };
         Record { place: Some(place), head, root, system, rounds, state, ..self.before }
     }
 

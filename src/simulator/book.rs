@@ -171,6 +171,21 @@ impl Book {
         }
     }
 
+    /// Forgets a conversation.
+    pub(super) fn forget(&mut self, id: Id) {
+        self.order.retain(|other| *other != id);
+        let Some(conversation) = self.conversations.remove(&id) else { return };
+        self.bytes -= conversation.bytes;
+        for run in conversation.runs {
+            self.runs.remove(&run);
+        }
+    }
+
+    /// All records, in no order.
+    pub(super) fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.runs.values()
+    }
+
     /// A conversation by its id.
     pub(super) fn conversation(&self, id: Id) -> Option<&Conversation> {
         self.conversations.get(&id)
@@ -261,7 +276,8 @@ impl Book {
             .flat_map(|run| run.messages.iter().map(move |message| (&run.chat, message)))
     }
 
-    fn runs_of(&self, conversation: Id) -> impl DoubleEndedIterator<Item = &Run> {
+    /// The records of a conversation, oldest first.
+    pub(super) fn runs_of(&self, conversation: Id) -> impl DoubleEndedIterator<Item = &Run> {
         let ids = self.conversations.get(&conversation).map(|place| &place.runs);
         ids.into_iter().flatten().filter_map(|id| self.runs.get(id))
     }

@@ -4,7 +4,10 @@
 
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::book::Content;
+use super::wire::Id;
 
 /// The id of the `echo` bot.
 pub const ECHO: &str = "7530512345678900001";
@@ -87,6 +90,10 @@ pub enum Behaviour {
     Ask,
     /// Cannot start, for it has no model (failure shape B, protocol 3.6).
     NoModel,
+    /// Says something else every time, in one answer.
+    Signed,
+    /// The same in two answers.
+    Double,
 }
 
 /// How a bot stands to the tokens' users.
@@ -178,7 +185,7 @@ impl Seen {
 }
 
 /// One thing that a bot does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Act {
     /// A delta of reasoning.
     Think(String),
@@ -192,12 +199,14 @@ pub(super) enum Act {
     AskBack(String),
     /// Silence.
     Wait(Duration),
+    /// Silence until this is cancelled.
+    Hold(CancellationToken),
     /// The model fails (failure shape C).
     Fail,
 }
 
 /// What a run comes to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Play {
     /// It ends without an answer: nothing was asked (protocol 3.7).
     NoAnswer,
@@ -214,6 +223,7 @@ pub(super) fn play(
     context: &[Seen],
     waiting: bool,
     silence: Duration,
+    chat: Id,
 ) -> Play {
     let answer = match behaviour {
         Behaviour::NoModel => {
@@ -226,6 +236,11 @@ pub(super) fn play(
         Behaviour::Echo => query.text.clone(),
         Behaviour::Context => context.iter().map(Seen::line).collect::<Vec<_>>().join("\n"),
         Behaviour::Storyteller => return Play::Acts(story()),
+        Behaviour::Signed => signed(chat),
+        Behaviour::Double => {
+            let answers = [signed(chat), format!("{chat} once more.")];
+            return Play::Acts(answers.iter().flat_map(|answer| said(answer)).collect());
+        }
         Behaviour::Broken => {
             let words = ["Once ", "upon ", "a "].map(|word| Act::Say(word.to_owned()));
             return Play::Acts(words.into_iter().chain([Act::Fail]).collect());
@@ -243,6 +258,12 @@ pub(super) fn play(
         }
     };
     Play::Acts(said(&answer))
+}
+
+/// What only one chat says, in a form that clients like to change when they
+/// send it back.
+fn signed(chat: Id) -> String {
+    format!("{chat}: Caf\u{e9}, one.\r\nSTOP two; three \u{1f600} four.\n")
 }
 
 /// A text in four deltas, then its end.
@@ -304,7 +325,7 @@ mod tests {
     #[test]
     fn an_echo_is_the_text_in_pieces_of_whole_characters() {
         for text in ["", "a", "你好，世界！", "exactly eight."] {
-            let play = play(Behaviour::Echo, &query(text), &[], false, Duration::ZERO);
+            let play = play(Behaviour::Echo, &query(text), &[], false, Duration::ZERO, Id(1));
             assert_eq!(text_of(play), text);
         }
         assert_eq!(said("abcdefgh").len(), 5);
@@ -316,7 +337,7 @@ mod tests {
             Seen { role: "user", text: "hi".to_owned(), images: vec!["http://h/i.png".to_owned()] },
             Seen { role: "assistant", text: "hello".to_owned(), images: Vec::new() },
         ];
-        let play = play(Behaviour::Context, &query("x"), &context, false, Duration::ZERO);
+        let play = play(Behaviour::Context, &query("x"), &context, false, Duration::ZERO, Id(1));
         assert_eq!(text_of(play), "user: hi http://h/i.png\nassistant: hello");
     }
 
@@ -329,9 +350,9 @@ mod tests {
 
     #[test]
     fn the_answer_to_a_question_back_resumes() {
-        let asked = play(Behaviour::Ask, &query("weather?"), &[], false, Duration::ZERO);
+        let asked = play(Behaviour::Ask, &query("weather?"), &[], false, Duration::ZERO, Id(1));
         assert!(matches!(asked, Play::Acts(acts) if matches!(acts[..], [Act::AskBack(_)])));
-        let answered = play(Behaviour::Ask, &query("Paris"), &[], true, Duration::ZERO);
+        let answered = play(Behaviour::Ask, &query("Paris"), &[], true, Duration::ZERO, Id(1));
         assert_eq!(text_of(answered), "The weather in Paris will be sunny.");
     }
 }

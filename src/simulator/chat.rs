@@ -17,9 +17,10 @@ use super::book::{Book, Content, Kind, Run, Stored};
 use super::bots::{self, Behaviour, Bot, Play, Seen, Standing};
 use super::request::{Ask, Incoming, Messages};
 use super::run::Performance;
-use super::script::Head;
+use super::script::{BEFORE_RESET, Head};
 use super::server::{Connection, bad_request, json_response, uncoded};
 use super::streams::Open;
+use super::trouble::Trouble;
 use super::wire::{self, Id, Map};
 
 /// How many events wait for a client that reads slowly.
@@ -56,6 +57,7 @@ pub(super) fn answer(
     caller: Caller,
     conversation: Option<Id>,
     body: &Value,
+    trouble: Option<&Trouble>,
 ) -> Response<Body> {
     let ask = match Ask::bind(body) {
         Ok(ask) => ask,
@@ -64,10 +66,13 @@ pub(super) fn answer(
     if simulator.running() >= MAX_RUNNING {
         return uncoded();
     }
-    match (start(simulator, caller.owner, conversation, &ask), ask.stream) {
+    match (start(simulator, caller.owner, conversation, &ask, trouble), ask.stream) {
         (Start::Run(performance, events), true) => {
             spawn(performance, &caller.connection);
-            streamed(events, caller.open)
+            match trouble {
+                Some(Trouble::ResetAfter(events_first)) => reset_after(events, *events_first, caller),
+                _ => streamed(events, caller.open),
+            }
         }
         (Start::Run(performance, _), false) => {
             let chat = performance.chat.clone();
@@ -115,7 +120,30 @@ fn streamed(events: mpsc::Receiver<Bytes>, open: Open) -> Response<Body> {
     response
 }
 
-fn start(simulator: &Simulator, owner: usize, conversation: Option<Id>, ask: &Ask) -> Start {
+/// So many events as a body, then a reset.
+fn reset_after(events: mpsc::Receiver<Bytes>, count: usize, caller: Caller) -> Response<Body> {
+    let Caller { connection, open, .. } = caller;
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut events = events;
+        for _ in 0..count {
+            let Some(event) = events.recv().await else { break };
+            // Whoever has left is reset all the same.
+            let _gone = sender.send(event).await;
+        }
+        tokio::time::sleep(BEFORE_RESET).await;
+        let _ended = connection.life().run_until_cancelled(connection.reset::<()>()).await;
+    });
+    streamed(receiver, open)
+}
+
+fn start(
+    simulator: &Simulator,
+    owner: usize,
+    conversation: Option<Id>,
+    ask: &Ask,
+    trouble: Option<&Trouble>,
+) -> Start {
     let bot = match usable(simulator, ask.bot) {
         Ok(bot) => bot,
         Err(text) => return Start::Refused(text),
@@ -134,7 +162,7 @@ fn start(simulator: &Simulator, owner: usize, conversation: Option<Id>, ask: &As
         // Unknown: silently a new one (protocol 6(b)).
         None => book.create(owner, Some(ask.bot), ask.user_id.clone(), None),
     };
-    if ask.is_too_long() {
+    if ask.is_too_long() || matches!(trouble, Some(Trouble::Silent)) {
         return Start::Silent;
     }
     let storable = !ask.is_user_too_long();
@@ -149,7 +177,12 @@ fn start(simulator: &Simulator, owner: usize, conversation: Option<Id>, ask: &As
     } else if begun.query.is_empty() {
         Play::NoAnswer
     } else {
-        bots::play(bot.behaviour, &begun.query, &begun.context, begun.waiting, simulator.options().silence)
+        let (silence, chat) = (simulator.options().silence, begun.run.chat.id);
+        let play = bots::play(bot.behaviour, &begun.query, &begun.context, begun.waiting, silence, chat);
+        match trouble {
+            Some(trouble) => trouble.disturb(play),
+            None => play,
+        }
     };
     let (events, receiver) = mpsc::channel(QUEUE);
     let performance = Performance {

@@ -69,6 +69,7 @@ impl Performance {
         for act in acts {
             match act {
                 Act::Wait(time) => tokio::time::sleep(time).await,
+                Act::Hold(until) => until.cancelled().await,
                 Act::Think(text) => self.delta(&mut answer, "", &text).await,
                 Act::Say(text) => self.delta(&mut answer, &text, "").await,
                 Act::EndAnswer => {

@@ -18,7 +18,7 @@ use super::streams::Open;
 const REPEATED_CHUNK: usize = 64 * 1024;
 
 /// How long bytes have to leave before a reset throws away what has not.
-const BEFORE_RESET: Duration = Duration::from_millis(20);
+pub(super) const BEFORE_RESET: Duration = Duration::from_millis(20);
 
 /// One answer to one request, step by step.
 #[derive(Clone, Debug)]

@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::trouble::Trouble;
 use super::wire::{self, Fault, Id};
 use super::{Recorded, Simulator, chat, files, records, script};
 
@@ -180,7 +181,18 @@ async fn route(
                 return Ok(script::play(script, connection, open).await);
             }
             let conversation = query.optional("conversation_id")?;
-            chat::answer(simulator, chat::Caller { owner, connection, open }, conversation, body)
+            let trouble = simulator.take_trouble(body);
+            match &trouble {
+                Some(Trouble::Refused(code)) => return Ok(coded(*code, "refused")),
+                Some(Trouble::ResetUnheard) => return Ok(connection.reset().await),
+                _ => {}
+            }
+            let caller = chat::Caller { owner, connection: connection.clone(), open };
+            let answer = chat::answer(simulator, caller, conversation, body, trouble.as_ref());
+            match trouble {
+                Some(Trouble::ResetHeard) => connection.reset().await,
+                _ => answer,
+            }
         }
         E::Cancel if post => records::cancel(simulator, owner, body),
         E::Retrieve if get => records::retrieve(

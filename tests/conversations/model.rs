@@ -1,0 +1,113 @@
+//! What a bot ought to see: the rule above all others.
+//!
+//! In come what clients send and what the simulated Coze shows its model,
+//! out comes whether the one holds the other, each message once and in order.
+//! What nobody can know (whether a turn counts whose client left before it
+//! heard anything) is kept as several possible histories, until a turn shows
+//! which of them is true.
+
+use cozeway::simulator::Seen;
+
+/// One message of a transcript.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Said {
+    User(String),
+    /// What an assistant said: the client's words, and the messages that Coze
+    /// has stored of them.
+    Bot { words: String, stored: Vec<String> },
+    /// What a chat came to that its client did not stay for: Coze's words.
+    Unheard(ChatId),
+}
+
+/// A chat of one of the Cozes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ChatId {
+    pub(crate) coze: usize,
+    pub(crate) chat: String,
+}
+
+/// A named conversation, as it may be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct History {
+    pub(crate) said: Vec<Said>,
+    /// The system text in force.
+    pub(crate) system: Option<String>,
+}
+
+impl History {
+    /// What a turn with only the new messages has the bot see.
+    pub(crate) fn with(&self, system: Option<&str>, new: &[String]) -> Self {
+        let mut after = self.clone();
+        if let Some(system) = system
+            && after.system.as_deref() != Some(system)
+        {
+            after.said.push(Said::User(system.to_owned()));
+            after.system = Some(system.to_owned());
+        }
+        after.said.extend(new.iter().cloned().map(Said::User));
+        after
+    }
+
+    pub(crate) fn then(mut self, said: Said) -> Self {
+        self.said.push(said);
+        self
+    }
+}
+
+/// Where a context and a transcript part.
+#[derive(Debug)]
+pub(crate) struct Parting {
+    /// Which message of the transcript.
+    pub(crate) message: usize,
+    /// Which message of the context, or one near it.
+    pub(crate) seen: usize,
+    pub(crate) why: String,
+}
+
+/// Whether a context holds a transcript, and nothing else.
+///
+/// # Errors
+/// If not: where they part.
+pub(crate) fn holds(
+    context: &[Seen],
+    transcript: &[Said],
+    unheard: &impl Fn(&ChatId) -> Option<Vec<String>>,
+) -> Result<(), Parting> {
+    // What a bot did to ask back is nobody's message.
+    let seen = |message: &&Seen| message.role != "tool" && !message.text.starts_with("{\"index\":");
+    let mut rest: Vec<&Seen> = context.iter().filter(seen).collect();
+    for (index, said) in transcript.iter().enumerate() {
+        let at = context.len() - rest.len();
+        let part = |why: String| Parting { message: index, seen: at, why: format!("message {index}: {why}") };
+        let taken = match said {
+            Said::User(text) => begins(&rest, "user", std::slice::from_ref(text)),
+            Said::Bot { words, stored } => {
+                let empty = (words.trim().is_empty()).then_some(0);
+                begins(&rest, "assistant", stored)
+                    .or_else(|| begins(&rest, "assistant", std::slice::from_ref(words)))
+                    .or(empty)
+            }
+            Said::Unheard(chat) => match unheard(chat) {
+                Some(stored) => begins(&rest, "assistant", &stored),
+                None => return Err(part("nobody knows what was said".to_owned())),
+            },
+        };
+        let Some(taken) = taken else { return Err(part("the bot sees another".to_owned())) };
+        rest.drain(..taken);
+    }
+    match rest.first() {
+        None => Ok(()),
+        Some(_) => Err(Parting {
+            message: transcript.len(),
+            seen: context.len() - rest.len(),
+            why: format!("the bot sees {} more", rest.len()),
+        }),
+    }
+}
+
+/// How many messages these texts are, if the context goes on with them.
+fn begins(rest: &[&Seen], role: &str, texts: &[String]) -> Option<usize> {
+    let fits = rest.len() >= texts.len()
+        && rest.iter().zip(texts).all(|(seen, text)| seen.role == role && seen.text == *text);
+    fits.then_some(texts.len())
+}

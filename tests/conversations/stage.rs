@@ -1,0 +1,186 @@
+//! Two simulated Cozes, a store, and two gateways over it, in one process.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cozeway::conversation::Conversations;
+use cozeway::http::{App, Service};
+use cozeway::relay::Relay;
+use cozeway::simulator::{Behaviour, Bot, Options, Simulator};
+use cozeway::store::Store;
+use cozeway::store::memory::Memory;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+
+use crate::link::Link;
+
+/// Nothing that is waited for takes longer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What clients may call, where it lives, and what it is: two names of one
+/// bot are the same, one id in two deployments is not.
+pub(crate) const MODELS: [Model; 7] = [
+    Model { name: "signed", coze: 0, bot: "1001", short: false },
+    Model { name: "alias", coze: 0, bot: "1001", short: false },
+    Model { name: "echo", coze: 0, bot: "1002", short: false },
+    Model { name: "double", coze: 0, bot: "1003", short: false },
+    Model { name: "ask", coze: 0, bot: "1004", short: false },
+    Model { name: "short", coze: 0, bot: "1005", short: true },
+    Model { name: "other", coze: 1, bot: "1001", short: false },
+];
+
+/// How many rounds the bot of the model `short` is shown.
+const FEW_ROUNDS: usize = 6;
+
+const BOTS: [(&str, Behaviour); 5] = [
+    ("1001", Behaviour::Signed),
+    ("1002", Behaviour::Echo),
+    ("1003", Behaviour::Double),
+    ("1004", Behaviour::Ask),
+    ("1005", Behaviour::Signed),
+];
+
+pub(crate) struct Model {
+    pub(crate) name: &'static str,
+    pub(crate) coze: usize,
+    pub(crate) bot: &'static str,
+    /// Whether its bot is shown a few rounds only.
+    pub(crate) short: bool,
+}
+
+/// Everything that a world runs on.
+pub(crate) struct Stage {
+    pub(crate) cozes: Vec<Simulator>,
+    pub(crate) gateways: Vec<Gateway>,
+    store: Arc<dyn Store>,
+    config: String,
+    serving: Vec<JoinHandle<()>>,
+}
+
+/// One replica.
+pub(crate) struct Gateway {
+    pub(crate) service: Service,
+    pub(crate) app: Arc<App>,
+    pub(crate) link: Arc<Link>,
+    tracker: TaskTracker,
+}
+
+impl Stage {
+    pub(crate) async fn new() -> Self {
+        let (mut cozes, mut serving, mut config) = (Vec::new(), Vec::new(), head());
+        for name in ["a", "b"] {
+            let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+            config += &format!(
+                "[coze.{name}]\nbase_url = \"http://{}\"\ntoken = \"pat\"\n",
+                listener.local_addr().unwrap()
+            );
+            let coze = Simulator::new(Options { tokens: vec!["pat".to_owned()], bots: bots(), ..Options::instant() });
+            cozes.push(coze.clone());
+            serving.push(tokio::spawn(async move { coze.serve(listener).await }));
+        }
+        let store: Arc<dyn Store> = Arc::new(Memory::new(Duration::from_secs(3600)).unwrap());
+        let gateways = (0..2).map(|_| Gateway::new(&config, &store)).collect();
+        Self { cozes, gateways, store, config, serving }
+    }
+
+    /// Starts a replica anew; what it still had to say to the store is lost.
+    pub(crate) fn kill(&mut self, replica: usize) {
+        self.gateways[replica].link.cut();
+        self.gateways[replica] = Gateway::new(&self.config, &self.store);
+    }
+
+    /// Starts the store anew, and the gateways with it. Says whether it still
+    /// knows what it knew.
+    pub(crate) fn restart_store(&mut self) -> bool {
+        self.store = Arc::new(Memory::new(Duration::from_secs(3600)).unwrap());
+        (0..self.gateways.len()).for_each(|replica| self.kill(replica));
+        false
+    }
+
+    pub(crate) fn set_away(&self, away: bool) {
+        self.gateways.iter().for_each(|gateway| gateway.link.set_away(away));
+    }
+
+    /// Waits until no turn holds anything.
+    ///
+    /// # Errors
+    /// If that takes too long: what is held.
+    pub(crate) async fn quiet(&self) -> Result<(), String> {
+        let held = || self.gateways.iter().map(|gateway| gateway.link.held()).sum::<usize>();
+        let work = || self.gateways.iter().map(|gateway| gateway.tracker.len()).sum::<usize>();
+        let running = || self.gateways.iter().map(|gateway| gateway.app.limits().running()).sum::<u32>();
+        until(|| held() == 0 && work() == 0 && running() == 0).await.map_err(|()| {
+            format!("still held: {} leases, {} tasks, {} slots", held(), work(), running())
+        })
+    }
+
+    /// Waits until no run goes on at any Coze.
+    pub(crate) async fn silence(&self) -> Result<(), String> {
+        until(|| self.cozes.iter().all(|coze| coze.running() == 0))
+            .await
+            .map_err(|()| "a run never ends".to_owned())
+    }
+
+    /// Whether the store has entries that are lent.
+    pub(crate) async fn lent(&self) -> usize {
+        let listed = self.store.list(None, 100_000).await.unwrap();
+        listed.iter().filter(|listed| listed.lent).count()
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.serving.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Gateway {
+    fn new(config: &str, store: &Arc<dyn Store>) -> Self {
+        let snapshot = cozeway::config::parse(config, Path::new("test"), &|_| None).unwrap();
+        let link = Link::new(Arc::clone(store));
+        let tracker = TaskTracker::new();
+        let conversations = Conversations::new(Arc::clone(&link) as Arc<dyn Store>);
+        let app = Arc::new(App::new(snapshot, Relay::new(tracker.clone()), conversations));
+        Self { service: Service::new(Arc::clone(&app)), app, link, tracker }
+    }
+}
+
+fn head() -> String {
+    let mut text = "[server]\nconversation_wait = \"5s\"\n[state]\nurl = \"memory:\"\n\
+         [limits]\nconcurrent_requests = 1000\n"
+        .to_owned();
+    for key in ["one", "two"] {
+        text += &format!("[keys.{key}]\nkey = \"{key}-0123456789abcdef\"\n");
+    }
+    for model in MODELS.iter().filter(|model| model.name != "alias") {
+        let coze = ["a", "b"][model.coze];
+        text += &format!("[models.{}]\ncoze = \"{coze}\"\nbot_id = \"{}\"\n", model.name, model.bot);
+        if model.name == "signed" {
+            text += "aliases = [\"alias\"]\n";
+        }
+        if model.short {
+            text += &format!("history_rounds = {FEW_ROUNDS}\n");
+        }
+    }
+    text
+}
+
+fn bots() -> Vec<Bot> {
+    BOTS.iter()
+        .map(|(id, behaviour)| {
+            let rounds = if *id == "1005" { FEW_ROUNDS } else { 100 };
+            Bot { rounds, ..Bot::new(id, id, *behaviour) }
+        })
+        .collect()
+}
+
+/// Waits for something to be so.
+pub(crate) async fn until(is: impl Fn() -> bool) -> Result<(), ()> {
+    let waiting = async {
+        while !is() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.map_err(|_| ())
+}

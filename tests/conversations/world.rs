@@ -1,0 +1,327 @@
+//! Clients that do what clients do, and a world in which things go wrong.
+//!
+//! In come a seed and the steps to leave out, out comes nothing, or a broken
+//! promise with the history that led to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio_util::sync::CancellationToken;
+
+use crate::call::{Outcome, Reply};
+use crate::chance::{Plan, choose};
+use crate::ledger::{Around, Expected, Ledger};
+use crate::model::Said;
+use crate::random::Random;
+use crate::stage::{MODELS, Stage};
+use crate::turn::{Leaves, Space, Turn};
+
+/// What a client has of a conversation.
+#[derive(Clone, Debug)]
+pub(crate) struct Chat {
+    pub(crate) space: Space,
+    /// What it calls it.
+    pub(crate) name: Option<String>,
+    /// Whether it only ever sends what is new.
+    pub(crate) delta: bool,
+    pub(crate) system: Option<String>,
+    /// The transcript, if it keeps one.
+    pub(crate) said: Vec<Said>,
+    /// Whether it changes what it was told a little before sending it back.
+    pub(crate) sloppy: bool,
+    /// What the gateway calls it.
+    pub(crate) own: Option<String>,
+}
+
+/// A broken promise.
+#[derive(Debug)]
+pub(crate) struct Broken {
+    /// In which step.
+    pub(crate) step: usize,
+    pub(crate) why: String,
+    pub(crate) log: Vec<String>,
+}
+
+pub(crate) struct World {
+    pub(crate) stage: Stage,
+    pub(crate) chats: Vec<Chat>,
+    pub(crate) ledger: Ledger,
+    gates: Vec<CancellationToken>,
+    log: Vec<String>,
+}
+
+/// Lives through the steps of a seed; gives how often which mode was said.
+pub(crate) async fn live(
+    seed: u64,
+    steps: usize,
+    left_out: &BTreeSet<usize>,
+) -> Result<BTreeMap<String, usize>, Box<Broken>> {
+    let mut world = World {
+        stage: Stage::new().await,
+        chats: Vec::new(),
+        ledger: Ledger::default(),
+        gates: Vec::new(),
+        log: Vec::new(),
+    };
+    for step in (0..steps).filter(|step| !left_out.contains(step)) {
+        let mut random = Random::of_step(seed, step);
+        world.log.push(format!("step {step}"));
+        if let Err(why) = world.step(step, &mut random).await {
+            return Err(Box::new(Broken { step, why, log: world.log }));
+        }
+    }
+    match world.end().await {
+        Ok(()) => Ok(world.ledger.modes),
+        Err(why) => Err(Box::new(Broken { step: steps, why, log: world.log })),
+    }
+}
+
+impl World {
+    async fn step(&mut self, step: usize, random: &mut Random) -> Result<(), String> {
+        if random.percent(70) {
+            self.release().await?;
+        }
+        match choose(self, step, random) {
+            Plan::Turns(turns, around) => self.turns(turns, around).await,
+            Plan::Restart(replica) => {
+                self.log.push(format!("  gateway {replica} starts anew"));
+                self.stage.quiet().await?;
+                self.stage.kill(replica);
+                Ok(())
+            }
+            Plan::RestartStore => {
+                self.log.push("  the store starts anew".to_owned());
+                self.stage.quiet().await?;
+                if !self.stage.restart_store() {
+                    self.ledger.known.clear();
+                }
+                Ok(())
+            }
+            Plan::Disturb { coze, conversation, forget } => {
+                self.ledger.listen(&self.stage.cozes);
+                let what = if forget { "forgets" } else { "clears" };
+                self.log.push(format!("  Coze {coze} {what} {conversation}"));
+                let simulator = &self.stage.cozes[coze];
+                if forget { simulator.forget(&conversation) } else { simulator.clear(&conversation) }
+                self.ledger.disturbed.insert((coze, conversation));
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets the bots that wait go on, and waits for their ends.
+    async fn release(&mut self) -> Result<(), String> {
+        if self.gates.is_empty() {
+            return Ok(());
+        }
+        self.gates.drain(..).for_each(|gate| gate.cancel());
+        self.stage.silence().await?;
+        self.ledger.listen(&self.stage.cozes);
+        Ok(())
+    }
+
+    async fn turns(&mut self, mut turns: Vec<Turn>, around: Around) -> Result<(), String> {
+        // Whoever still waits goes on while the turns already want to.
+        self.release_after(Duration::from_millis(20), self.gates.clone());
+        self.gates.clear();
+        for turn in &mut turns {
+            turn.asked = self.stage.cozes[turn.space.coze()].asked(turn.question()).len();
+            let note = if around.away { " (the store is away)" } else { "" };
+            let later = if around.away_later { " (the store goes away meanwhile)" } else { "" };
+            self.log.push(format!("  {}{note}{later}", turn.line()));
+        }
+        let expected: Vec<Expected> = turns.iter().map(|turn| self.ledger.expect(turn, around)).collect();
+        self.stage.set_away(around.away);
+        let replies = self.take(&turns, around).await?;
+        self.stage.set_away(false);
+        for (turn, reply) in turns.iter().zip(&replies) {
+            self.log.push(format!("    chat {}: {}", turn.chat, told(reply)));
+            match turn.gate() {
+                Some(gate) if turn.leaves == Leaves::Midway => self.gates.push(gate.clone()),
+                Some(gate) => gate.cancel(),
+                None => {}
+            }
+            if turn.leaves == Leaves::WithItsGateway {
+                self.stage.kill(turn.replica);
+            }
+        }
+        self.stage.cozes.iter().for_each(cozeway::simulator::Simulator::no_trouble);
+        if turns.iter().any(|turn| turn.leaves != Leaves::Never) {
+            // What is still to be stored is stored before anybody looks.
+            self.stage.quiet().await?;
+        }
+        self.account(&turns, &replies, &expected, around)
+    }
+
+    /// Takes turns at the same time.
+    async fn take(&self, turns: &[Turn], around: Around) -> Result<Vec<Reply>, String> {
+        let taken = turns.iter().map(|turn| {
+            let gateway = &self.stage.gateways[turn.replica];
+            let coze = &self.stage.cozes[turn.space.coze()];
+            if let Some(gate) = turn.gate().filter(|_| turn.leaves == Leaves::Never && !around.away_later) {
+                self.release_after(Duration::from_millis(5), vec![gate.clone()]);
+            }
+            let taking = turn.take(gateway.service.clone(), coze, || gateway.link.cut());
+            let away = async {
+                if around.away_later {
+                    let _never = crate::stage::until(|| coze.asked(turn.question()).len() > turn.asked).await;
+                    self.stage.set_away(true);
+                    turn.gate().into_iter().for_each(CancellationToken::cancel);
+                }
+                std::future::pending::<()>().await;
+            };
+            async move {
+                tokio::select! {
+                    reply = tokio::time::timeout(Duration::from_secs(30), taking) => {
+                        reply.unwrap_or_else(|_| Err("no answer comes".to_owned()))
+                    }
+                    () = away => Err("never".to_owned()),
+                }
+            }
+        });
+        join_all(taken).await.into_iter().collect()
+    }
+
+    fn account(
+        &mut self,
+        turns: &[Turn],
+        replies: &[Reply],
+        expected: &[Expected],
+        around: Around,
+    ) -> Result<(), String> {
+        let mut all = Vec::new();
+        for ((turn, reply), expected) in turns.iter().zip(replies).zip(expected) {
+            let facts = self.ledger.facts(turn, reply, &self.stage.cozes);
+            all.push((turn, reply, facts, *expected));
+        }
+        // What has failed may have come before and after; the rest as Coze
+        // ran it.
+        let order = |chat: &str| (chat.len(), chat.to_owned());
+        all.sort_by_key(|(_, _, facts, _)| facts.chat.as_ref().map(|id| order(&id.chat)));
+        for (turn, reply, facts, expected) in &all {
+            self.ledger
+                .account(turn, reply, facts, *expected, around, &self.stage.cozes)
+                .map_err(|why| format!("chat {}: {why}", turn.chat))?;
+            self.hear(turn, reply, around);
+        }
+        if around.company {
+            let lost = |reply: &Reply| matches!(&reply.outcome, Outcome::Failed { code, .. } if code == "conversation_lost");
+            for (turn, reply, facts, expected) in all.iter().filter(|(_, reply, ..)| lost(reply)) {
+                self.ledger.account(turn, reply, facts, *expected, around, &self.stage.cozes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the client makes of an answer.
+    fn hear(&mut self, turn: &Turn, reply: &Reply, around: Around) {
+        let coze = &self.stage.cozes[turn.space.coze()];
+        let chat = &mut self.chats[turn.chat];
+        if !around.away && reply.name.is_some() && turn.name.is_none() {
+            chat.own.clone_from(&reply.name);
+        }
+        let Outcome::Answered { text, chat: id, .. } = &reply.outcome else { return };
+        if turn.delta {
+            chat.system.clone_from(&turn.system);
+            return;
+        }
+        let answers = coze.ran(id).map(|ran| ran.answers).unwrap_or_default();
+        let whole = !turn.stop || answers.is_empty() || text.contains("STOP");
+        let words = if chat.sloppy {
+            text.replace("\r\n", "\n").replace('\u{e9}', "e\u{301}").trim().to_owned()
+        } else {
+            text.clone()
+        };
+        // Who keeps other words than Coze has is taken at its own.
+        let stored = if whole || answers == [text.as_str()] { answers } else { vec![words.clone()] };
+        chat.said = turn.before.clone();
+        chat.said.extend(turn.new.iter().cloned().map(Said::User));
+        chat.said.push(Said::Bot { words, stored });
+        chat.system.clone_from(&turn.system);
+    }
+
+    fn release_after(&self, time: Duration, gates: Vec<CancellationToken>) {
+        if !gates.is_empty() {
+            tokio::spawn(async move {
+                tokio::time::sleep(time).await;
+                gates.iter().for_each(CancellationToken::cancel);
+            });
+        }
+    }
+
+    /// Nothing is left behind.
+    async fn end(&mut self) -> Result<(), String> {
+        self.log.push("the end".to_owned());
+        self.release().await?;
+        self.stage.silence().await?;
+        self.stage.quiet().await?;
+        // Leases of gateways that were killed run out by themselves.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let until = tokio::time::Instant::now() + 2 * crate::link::SHORT;
+        while self.stage.lent().await > 0 {
+            if tokio::time::Instant::now() > until {
+                return Err(format!("{} conversations are still lent", self.stage.lent().await));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let open: usize = self.stage.cozes.iter().map(cozeway::simulator::Simulator::open_streams).sum();
+        if open > 0 {
+            return Err(format!("{open} answers of Coze are still open"));
+        }
+        for name in ["main", "side"] {
+            for chat in 0..self.chats.len().min(4) {
+                let turn = Turn {
+                    name: Some(name.to_owned()),
+                    delta: true,
+                    before: Vec::new(),
+                    system: None,
+                    ..Turn::of(chat, &self.chats[chat], vec![format!("the end of {name} {chat}")])
+                };
+                let begun = tokio::time::Instant::now();
+                self.turns(vec![turn], Around::default()).await?;
+                if begun.elapsed() > Duration::from_secs(2) {
+                    return Err(format!("{name} took {:?}", begun.elapsed()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Turn {
+    /// A plain turn of a chat.
+    pub(crate) fn of(index: usize, chat: &Chat, new: Vec<String>) -> Self {
+        Self {
+            chat: index,
+            replica: 0,
+            space: chat.space.clone(),
+            name: chat.name.clone(),
+            delta: chat.delta,
+            system: chat.system.clone(),
+            before: if chat.delta { Vec::new() } else { chat.said.clone() },
+            new,
+            stream: false,
+            stop: false,
+            leaves: Leaves::Never,
+            trouble: None,
+            asked: 0,
+            salt: 0,
+        }
+    }
+}
+
+fn told(reply: &Reply) -> String {
+    let note = reply.note.as_deref().unwrap_or("-");
+    let name = reply.name.as_deref().unwrap_or("-");
+    match &reply.outcome {
+        Outcome::Answered { text, chat, .. } => format!("{note}, {name}, chat {chat}: {text:?}"),
+        Outcome::Failed { status, code, message } => format!("{status} {code}: {message} ({note}, {name})"),
+        Outcome::Left { heard } => format!("has left (heard: {heard}; {note}, {name})"),
+    }
+}
+
+/// What models there are, by index.
+pub(crate) fn models() -> std::ops::Range<usize> {
+    0..MODELS.len()
+}
