@@ -126,6 +126,7 @@ fn the_full_example_is_good_and_its_comments_show_the_defaults() {
         "overflow",
         "memory",
         "history_rounds",
+        "cleanup",
         "conversation_wait",
         "conversation_hints",
         "url",

@@ -267,9 +267,8 @@ impl Metrics {
         if let Some((mode, reason)) = request.conversation {
             let labels = Conversation { mode, reason: reason.unwrap_or(NONE) };
             self.turns.get_or_create(&labels).inc();
-        }
-        if request.unremembered {
-            self.unremembered.get_or_create(&of_model).inc();
+            // Stands at 0 before its first happening.
+            self.unremembered.get_or_create(&of_model).inc_by(u64::from(request.unremembered));
         }
         let labels =
             Requested { route: request.route, model, key, status: request.status, outcome: request.outcome };
@@ -347,6 +346,7 @@ mod tests {
             "cozeway_stream_duration_seconds_count{model=\"support\"} 1",
             "cozeway_open_requests 0",
             "cozeway_conversation_turns_total{mode=\"replayed\",reason=\"edited\"} 1",
+            "cozeway_unremembered_turns_total{model=\"support\"} 0",
             "cozeway_open_streams 0",
             "cozeway_tokens_total{model=\"support\",key=\"team-a\",direction=\"input\"} 10",
             "cozeway_tokens_total{model=\"support\",key=\"team-a\",direction=\"output\"} 3",

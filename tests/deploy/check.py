@@ -38,6 +38,7 @@ STOP_SLACK = 10
 MOST_EXPOSURE = 15
 TOKEN = "pat_" + "example" * 3
 KEY = "sk-" + "example" * 3
+PASSWORD = "password" * 3
 
 
 class Skip(Exception):
@@ -165,6 +166,7 @@ def kubernetes_objects_refer_to_what_is_there():
     for image in kustomization["images"]:
         assert f"{image['name']}:{image['newTag']}" in images, image
     names = {(one["kind"], one["metadata"]["name"]) for _, one in manifests()}
+    keys_of_secrets = {one["metadata"]["name"]: one["stringData"].keys() for _, one in of_kind("Secret")}
     for file, deployment, pod in pods():
         labels = deployment["spec"]["template"]["metadata"]["labels"]
         assert deployment["spec"]["selector"]["matchLabels"].items() <= labels.items(), file
@@ -176,6 +178,9 @@ def kubernetes_objects_refer_to_what_is_there():
             if "secret" in volume:
                 assert ("Secret", volume["secret"]["secretName"]) in names, volume
         for container in containers(pod):
+            for variable in container.get("env", []):
+                secret = variable.get("valueFrom", {}).get("secretKeyRef")
+                assert secret is None or secret["key"] in keys_of_secrets[secret["name"]], variable
             ports = {port["name"] for port in container.get("ports", [])}
             for mount in container.get("volumeMounts", []):
                 assert mount["name"] in volumes and "subPath" not in mount, mount
@@ -247,6 +252,39 @@ def the_compose_service_is_confined():
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", service["user"])
     assert all("127.0.0.1" in port for port in service["ports"])
     assert service["healthcheck"]["test"][0] == "CMD", "the image has no shell"
+
+
+@check
+def what_is_remembered_has_a_place_that_can_be_written_to():
+    url = tomllib.loads((DEPLOY / "cozeway.toml").read_text())["state"]["url"]
+    folder, file = re.fullmatch(r"sqlite:\$\{STATE_DIRECTORY:-([^}]+)\}/([^/]+)", url).groups()
+    assert file.endswith(".db")
+    unit = (DEPLOY / "cozeway.service").read_text()
+    name = re.search(r"^StateDirectory=(.*)$", unit, re.M)[1]
+    assert folder == f"/var/lib/{name}", "a command without systemd's variable looks elsewhere"
+    compose = documents(DEPLOY / "compose.yaml")[0]
+    mounts = {one["target"]: one for one in compose["services"]["cozeway"]["volumes"]}
+    assert mounts[folder]["source"] in compose["volumes"] and not mounts[folder].get("read_only")
+    final = re.split(r"^FROM ", (DEPLOY / "Dockerfile").read_text(), flags=re.M)[-1]
+    user = re.search(r"^USER (.*)$", final, re.M)[1]
+    assert re.search(rf"^COPY --from=build --chown={user} \S+ {folder}$", final, re.M), "a new volume is root's"
+    assert f'VOLUME ["{folder}"]' in final, "a read-only container could not write there"
+    configs = {file: one["data"]["cozeway.toml"] for file, one in of_kind("ConfigMap")}
+    for file, _, pod in pods():
+        url = tomllib.loads(configs[file])["state"]["url"]
+        gateway = next(one for one in containers(pod) if one["name"] == "cozeway")
+        if url.startswith("sqlite:"):
+            folder = str(pathlib.PurePosixPath(url.removeprefix("sqlite:")).parent)
+            mount = next((one for one in gateway["volumeMounts"] if one["mountPath"] == folder), None)
+            assert mount is not None and not mount.get("readOnly"), f"{file}: nothing to write to at {folder}"
+            volume = next(one for one in pod["volumes"] if one["name"] == mount["name"])
+            assert {"emptyDir", "persistentVolumeClaim"} & volume.keys(), file
+            assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"], file
+        else:
+            name = re.fullmatch(r"\$\{(\w+)\}", url)[1]
+            assert any(one["name"] == name and "valueFrom" in one for one in gateway["env"]), file
+    for file, _ in of_kind("HorizontalPodAutoscaler"):
+        assert not tomllib.loads(configs[file])["state"]["url"].startswith("sqlite:"), f"{file}: replicas share no file"
 
 
 @check
@@ -334,7 +372,9 @@ def secrets(directory):
 
 
 def environment(directory, **more):
-    return {"CREDENTIALS_DIRECTORY": str(directory), **more}
+    """What systemd sets, and what the configs of Kubernetes take."""
+    redis = f"redis://cozeway:{PASSWORD}@127.0.0.1:1/0"
+    return {"CREDENTIALS_DIRECTORY": str(directory), "STATE_DIRECTORY": str(directory), "REDIS_URL": redis, **more}
 
 
 @check
@@ -351,7 +391,8 @@ def the_program_takes_every_config():
                     done = run(PROGRAM, "check", "--config", path, env=environment(directory, **variables))
                 except AssertionError as error:
                     raise AssertionError(f"{name}: {error}") from error
-                assert TOKEN not in done.stdout + done.stderr and KEY not in done.stdout + done.stderr, name
+                for secret in (TOKEN, KEY, PASSWORD):
+                    assert secret not in done.stdout + done.stderr, name
 
 
 class Gateway:
