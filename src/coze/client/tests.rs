@@ -6,11 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::super::{Client, Settings};
 use super::*;
-use crate::coze::Call;
-use crate::secret::Secret;
-use crate::turn::Failure;
 
 /// What a server does with the second request of a connection.
 #[derive(Clone, Copy)]
