@@ -19,7 +19,7 @@ use super::http1::{Body, Head, HeadReader, Malformed};
 use super::pool::{Connection, Pool};
 
 /// How much is read at once.
-const READ: usize = 16 * 1024;
+const READ: usize = 64 * 1024;
 
 /// An exchange came to no good end.
 #[derive(Debug, thiserror::Error)]
