@@ -5,8 +5,8 @@
 //! `http`, as many let nothing else pass; for `https`, and in SOCKS, it is
 //! asked for a tunnel. A SOCKS proxy looks names up itself.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::future::{Ready, ready};
+use std::io;
 use std::time::Duration;
 
 use http::{HeaderValue, Uri};
@@ -39,36 +39,32 @@ pub(super) type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// Makes connections to one deployment.
 pub(super) struct Connector {
-    way: Way,
-    /// What `way` is asked for.
-    address: Uri,
-    /// With the server, through a proxy.
-    inner: Option<Tls>,
-    forwarded: Option<Forwarded>,
-}
-
-/// A proxy that is told in each request what server is meant.
-pub(super) struct Forwarded {
-    /// What it wants to let the request pass.
-    pub(super) authorization: Option<HeaderValue>,
-}
-
-/// How a server is reached.
-#[derive(Clone)]
-enum Way {
-    /// By a connection to it, or to a proxy that is told what is asked.
-    Straight(Hop),
-    /// Through a proxy.
-    Tunnel(Tunnel<Hop>),
-    /// Through a SOCKS proxy.
-    Socks(SocksV5<Hop>),
-}
-
-/// Makes connections to whom we speak ourselves: TCP, and TLS if that has it.
-#[derive(Clone)]
-struct Hop {
     tcp: HttpConnector,
-    tls: Option<Tls>,
+    /// Who is connected to: the server, or the proxy.
+    next: Uri,
+    /// With whom is connected to.
+    outer: Option<Tls>,
+    way: Way,
+    /// With the server, behind a proxy.
+    inner: Option<Tls>,
+}
+
+/// What there is between a connection that stands and the server.
+enum Way {
+    /// Nothing.
+    Straight,
+    /// A proxy that is told in each request what server is meant.
+    Forwarded(Forwarded),
+    /// A proxy that makes a tunnel to this address.
+    Tunnel(Uri, Option<HeaderValue>),
+    /// A SOCKS proxy; perhaps it wants a name and a password.
+    Socks(Uri, Option<(String, String)>),
+}
+
+/// See [`Way::Forwarded`].
+pub(super) struct Forwarded {
+    /// What lets a request pass.
+    pub(super) authorization: Option<HeaderValue>,
 }
 
 impl Connector {
@@ -87,24 +83,29 @@ impl Connector {
             Some(connector) if is_tls(url) => Tls::new(connector.clone(), url).map(Some),
             _ => Ok(None),
         };
-        let next = proxy.as_ref().map_or(server, |(url, _)| url);
-        let hop = Hop { tcp: tcp(), tls: tls(next)? };
-        let (at, inner) = (address(next)?, tls(server)?);
-        let Some((url, proxy)) = &proxy else {
-            return Ok(Self { way: Way::Straight(hop), address: at, inner: None, forwarded: None });
+        let Some((url, proxy)) = proxy else {
+            let (next, outer) = (address(server)?, tls(server)?);
+            return Ok(Self { tcp: tcp(), next, outer, way: Way::Straight, inner: None });
         };
-        let is_socks = url.scheme().starts_with("socks");
-        if !is_socks && inner.is_none() {
-            let forwarded = Some(Forwarded { authorization: proxy.basic_auth().cloned() });
-            return Ok(Self { way: Way::Straight(hop), address: at, inner, forwarded });
-        }
-        let way = if is_socks { through_socks(at, hop, proxy) } else { through_tunnel(at, hop, proxy) };
-        Ok(Self { way, address: address(server)?, inner, forwarded: None })
+        let inner = tls(server)?;
+        let authorization = proxy.basic_auth().cloned();
+        let way = if url.scheme().starts_with("socks") {
+            let words = proxy.raw_auth().map(|(user, password)| (user.to_owned(), password.to_owned()));
+            Way::Socks(address(server)?, words)
+        } else if inner.is_some() {
+            Way::Tunnel(address(server)?, authorization)
+        } else {
+            Way::Forwarded(Forwarded { authorization })
+        };
+        Ok(Self { tcp: tcp(), next: address(&url)?, outer: tls(&url)?, way, inner })
     }
 
     /// The proxy that is told what server is meant, if there is one.
     pub(super) fn forwarded(&self) -> Option<&Forwarded> {
-        self.forwarded.as_ref()
+        match &self.way {
+            Way::Forwarded(proxy) => Some(proxy),
+            _ => None,
+        }
     }
 
     /// Makes a connection.
@@ -112,41 +113,52 @@ impl Connector {
     /// # Errors
     /// If none comes about, or not in time.
     pub(super) async fn connect(&self) -> Result<Socket, Error> {
-        let connecting = async {
-            let address = self.address.clone();
-            let stream = match self.way.clone() {
-                Way::Straight(hop) => hop.oneshot(address).await?,
-                Way::Tunnel(tunnel) => tunnel.oneshot(address).await?,
-                Way::Socks(socks) => socks.oneshot(address).await?,
-            };
-            let socket = stream.into_inner();
-            match &self.inner {
-                Some(tls) => Ok(tls.over(socket).await?),
-                None => Ok(socket),
-            }
-        };
-        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+        match tokio::time::timeout(CONNECT_TIMEOUT, self.connect_in_time()).await {
             Ok(connected) => connected,
             Err(_) => Err("the connection did not come about in time".into()),
         }
     }
+
+    async fn connect_in_time(&self) -> Result<Socket, Error> {
+        let stream = self.tcp.clone().oneshot(self.next.clone()).await?.into_inner();
+        let socket = over(self.outer.as_ref(), Socket::Plain(stream)).await?;
+        let socket = match &self.way {
+            Way::Straight | Way::Forwarded(_) => socket,
+            Way::Tunnel(server, authorization) => {
+                let tunnel = Tunnel::new(self.next.clone(), given(socket));
+                let tunnel = match authorization {
+                    Some(value) => tunnel.with_auth(value.clone()),
+                    None => tunnel,
+                };
+                tunnel.oneshot(server.clone()).await?.into_inner()
+            }
+            Way::Socks(server, words) => {
+                let socks = SocksV5::new(self.next.clone(), given(socket));
+                let socks = match words.clone() {
+                    Some((user, password)) => socks.with_auth(user, password),
+                    None => socks,
+                };
+                socks.oneshot(server.clone()).await?.into_inner()
+            }
+        };
+        over(self.inner.as_ref(), socket).await
+    }
 }
 
-fn through_socks(at: Uri, hop: Hop, proxy: &Intercept) -> Way {
-    let socks = SocksV5::new(at, hop);
-    Way::Socks(match proxy.raw_auth() {
-        Some((user, password)) => socks.with_auth(user.to_owned(), password.to_owned()),
-        None => socks,
+async fn over(tls: Option<&Tls>, socket: Socket) -> Result<Socket, Error> {
+    Ok(match tls {
+        Some(tls) => tls.over(socket).await?,
+        None => socket,
     })
 }
 
-fn through_tunnel(at: Uri, hop: Hop, proxy: &Intercept) -> Way {
-    let tunnel = Tunnel::new(at, hop);
-    Way::Tunnel(match proxy.basic_auth() {
-        Some(authorization) => tunnel.with_auth(authorization.clone()),
-        None => tunnel,
-    })
+/// The connection that a proxy's handshake is done over: it stands already.
+fn given(socket: Socket) -> impl Service<Uri, Response = TokioIo<Socket>, Error = io::Error, Future = Given> {
+    let mut given = Some(TokioIo::new(socket));
+    tower::service_fn(move |_: Uri| ready(given.take().ok_or_else(|| io::ErrorKind::NotConnected.into())))
 }
+
+type Given = Ready<io::Result<TokioIo<Socket>>>;
 
 /// Reads the URL of a proxy.
 fn proxy(text: &str) -> Result<(Url, Intercept), SettingsError> {
@@ -184,28 +196,6 @@ fn tcp() -> HttpConnector {
     #[cfg(target_os = "linux")]
     tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
     tcp
-}
-
-impl Service<Uri> for Hop {
-    type Response = TokioIo<Socket>;
-    type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<TokioIo<Socket>, Error>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.tcp.poll_ready(cx).map_err(Into::into)
-    }
-
-    fn call(&mut self, address: Uri) -> Self::Future {
-        let connecting = self.tcp.call(address);
-        let tls = self.tls.clone();
-        Box::pin(async move {
-            let socket = Socket::Plain(connecting.await?.into_inner());
-            Ok(TokioIo::new(match tls {
-                Some(tls) => tls.over(socket).await?,
-                None => socket,
-            }))
-        })
-    }
 }
 
 #[cfg(test)]
