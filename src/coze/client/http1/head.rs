@@ -107,7 +107,6 @@ impl HeadReader {
 
 /// Reads one head: `None` if it is not whole, no head in it if it is one in
 /// advance.
-#[expect(clippy::type_complexity, reason = "used in one place")]
 fn parse(
     bytes: &[u8],
     header: &mut impl FnMut(&str, &[u8]),

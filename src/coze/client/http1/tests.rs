@@ -67,12 +67,7 @@ fn hypers(bytes: &[u8]) -> Option<Whole> {
         let (parts, body) = response.await.ok()?.into_parts();
         let payload = body.collect().await.ok()?.to_bytes().to_vec();
         let headers = parts.headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()));
-        Some(Whole {
-            status: parts.status.as_u16(),
-            headers: headers.collect(),
-            payload,
-            persistent: false,
-        })
+        Some(Whole { status: parts.status.as_u16(), headers: headers.collect(), payload, persistent: false })
     })
 }
 
@@ -110,11 +105,7 @@ fn an_answer_is_as_long_as_it_says() {
         ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiHTTP/1.1 200 OK\r\n", "hi", false),
     ] {
         let whole = ours([text.as_bytes()]).unwrap_or_else(|bad| panic!("{text}: {bad:?}"));
-        assert_eq!(
-            (whole.payload.as_slice(), whole.persistent),
-            (payload.as_bytes(), persistent),
-            "{text}"
-        );
+        assert_eq!((whole.payload.as_slice(), whole.persistent), (payload.as_bytes(), persistent), "{text}");
     }
 }
 
@@ -223,7 +214,9 @@ fn a_request_is_its_parts() {
     let evil = Call { method: Method::GET, path: "/a b\r\nx: y?q=é#%41".to_owned(), body: None };
     assert_eq!(
         String::from_utf8(requests.head(&evil, &bearer)).unwrap(),
-        format!("GET /api/a%20b%0D%0Ax:%20y?q=%C3%A9%23%41 HTTP/1.1\r\n{fixed}authorization: Bearer pat\r\n\r\n")
+        format!(
+            "GET /api/a%20b%0D%0Ax:%20y?q=%C3%A9%23%41 HTTP/1.1\r\n{fixed}authorization: Bearer pat\r\n\r\n"
+        )
     );
 
     headers.insert("host", HeaderValue::from_static("other.example"));
@@ -275,10 +268,7 @@ fn answer() -> impl Strategy<Value = Vec<u8>> {
 
 /// What may be done to an answer's bytes.
 fn harm() -> impl Strategy<Value = Vec<(prop::sample::Index, u8, u8)>> {
-    let byte = prop_oneof![
-        prop::sample::select(b"\r\n :;,0123456789abcdefx\t\0".to_vec()),
-        any::<u8>(),
-    ];
+    let byte = prop_oneof![prop::sample::select(b"\r\n :;,0123456789abcdefx\t\0".to_vec()), any::<u8>(),];
     prop::collection::vec((any::<prop::sample::Index>(), 0..4_u8, byte), 1..4)
 }
 
