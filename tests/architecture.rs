@@ -37,9 +37,13 @@ const CRATES: &[(&str, &[&str])] = &[
     ("anyhow", &["cli"]),
     ("axum", &["http", "simulator"]),
     ("clap", &["cli"]),
+    ("httparse", &["coze/client/http1/head.rs"]),
+    ("hyper_util", &["http", "simulator", "coze/client/connect.rs"]),
     ("prometheus_client", &["telemetry"]),
-    ("reqwest", &["coze/client.rs", "coze/client/reuse.rs"]),
-    ("rustls", &["tls"]),
+    // Clients of the gateway alone: see the exceptions.
+    ("reqwest", &[]),
+    ("rustls", &["tls", "coze/client/tls.rs"]),
+    ("rustls_platform_verifier", &["coze/client/tls.rs"]),
     ("tokio", &["cli", "http", "simulator", "relay", "coze", "store"]),
     ("toml", &["config"]),
 ];

@@ -6,34 +6,40 @@
 //! left alone for a while.
 
 mod answer;
+mod connect;
+mod exchange;
+mod http1;
 mod line;
-
-mod reuse;
+mod pool;
+mod socket;
+mod tls;
 
 use std::fmt;
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::header::PROXY_AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use http_body::Body as _;
+use tokio::time::Instant;
+use url::Url;
 
 use super::Call;
 use crate::secret::Secret;
 use crate::turn::{Failure, Kind};
-use answer::{judge, unexpected};
+use answer::{Told, judge, unexpected};
+use connect::Connector;
+use exchange::{Answer, Broken, Incoming};
+use http1::Requests;
 pub use line::Figures;
-use line::{Line, Reading, Watched};
+use line::{Line, Reading};
+use pool::{Connection, Pool};
 
-/// How long a connection attempt may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long an idle connection is kept: below the 60 s after which the
-/// server closes it (protocol 8).
-const POOL_IDLE: Duration = Duration::from_secs(50);
+/// A closed door answers within a round trip. A server that breaks off later
+/// may have taken the request up.
+const PROMPT: Duration = Duration::from_secs(1);
 
 /// The largest body that is read of an answer that is not a stream.
 const MAX_JSON_BYTES: usize = 256 * 1024;
@@ -63,16 +69,20 @@ pub struct SettingsError(String);
 
 /// The way to one deployment, with its pool of connections.
 #[derive(Clone)]
-pub struct Client {
-    http: reqwest::Client,
-    settings: Arc<Settings>,
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    connector: Connector,
+    requests: Requests,
+    pool: Arc<Pool>,
     line: Arc<Line>,
 }
 
 // By hand: a proxy's URL and the headers may hold secrets.
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("base_url", &self.settings.base_url).finish_non_exhaustive()
+        f.debug_struct("Client").field("base_url", &self.base_url()).finish_non_exhaustive()
     }
 }
 
@@ -89,7 +99,7 @@ pub struct Opened {
 /// the connection.
 #[derive(Debug)]
 pub struct ByteStream {
-    body: reqwest::Body,
+    body: Incoming,
     /// Counts the stream among the open ones.
     _reading: Reading,
 }
@@ -100,53 +110,41 @@ impl Client {
     /// # Errors
     /// If a certificate or the proxy's URL cannot be read.
     pub fn new(settings: Settings) -> Result<Self, SettingsError> {
-        let line = Arc::new(Line::new(settings.name.clone()));
-        let mut builder = reqwest::Client::builder()
-            .connector_layer(Watched(Arc::clone(&line)))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(POOL_IDLE)
-            .connector_layer(reuse::NoteConnections)
-            .tcp_nodelay(true)
-            .tcp_keepalive(Duration::from_secs(60))
-            .redirect(reqwest::redirect::Policy::none())
-            .default_headers(settings.headers.clone())
-            .user_agent(concat!("cozeway/", env!("CARGO_PKG_VERSION")));
-        if let Some(pem) = &settings.ca_pem {
-            let bundle = reqwest::Certificate::from_pem_bundle(pem)
-                .map_err(|error| SettingsError(format!("no certificate in PEM form: {error}")))?;
-            if bundle.is_empty() {
-                return Err(SettingsError("no certificate in PEM form".to_owned()));
+        let url = Url::parse(&settings.base_url)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+            .ok_or_else(|| SettingsError("not a URL that begins with http:// or https://".to_owned()))?;
+        let connector = Connector::new(&settings, &url)?;
+        let host = url[url::Position::BeforeHost..url::Position::AfterPort].to_owned();
+        let path = url.path().trim_end_matches('/');
+        let requests = match connector.forwarded() {
+            Some(proxy) => {
+                let requests = Requests::new(format!("http://{host}{path}"), &host, &settings.headers);
+                requests.with(&PROXY_AUTHORIZATION, proxy.authorization.as_ref())
             }
-            builder = builder.tls_certs_merge(bundle);
-        }
-        builder = match &settings.proxy {
-            Some(url) => builder.proxy(
-                reqwest::Proxy::all(url).map_err(|_| SettingsError("not the URL of a proxy".to_owned()))?,
-            ),
-            // A proxy from the environment would catch calls to a Coze on
-            // the same machine: only the config decides.
-            None => builder.no_proxy(),
+            None => Requests::new(path.to_owned(), &host, &settings.headers),
         };
-        let http = builder.build().map_err(|error| SettingsError(error.to_string()))?;
-        Ok(Self { http, settings: Arc::new(settings), line })
+        let line = Arc::new(Line::new(settings.name.clone()));
+        Ok(Self(Arc::new(Inner { settings, connector, requests, pool: Arc::default(), line })))
     }
 
     /// Where it calls: scheme, host and port, perhaps a path.
     #[must_use]
     pub fn base_url(&self) -> &str {
-        &self.settings.base_url
+        &self.0.settings.base_url
     }
 
     /// What it was made of.
     #[must_use]
     pub fn settings(&self) -> &Settings {
-        &self.settings
+        &self.0.settings
     }
 
     /// How the way to the deployment is, and what went over it.
     #[must_use]
     pub fn figures(&self) -> Figures {
-        self.line.figures()
+        let idle = u64::try_from(self.0.pool.count()).unwrap_or(u64::MAX);
+        self.0.line.figures(idle)
     }
 
     /// Makes a call that is answered by an event stream.
@@ -154,19 +152,15 @@ impl Client {
     /// # Errors
     /// If Coze cannot be reached or answers with anything else.
     pub async fn open(&self, call: &Call, token: &Secret) -> Result<Opened, Failure> {
-        let response = self.send(call, token).await?;
-        let log_id = log_id(response.headers());
-        let is_stream = content_type(response.headers()).starts_with("text/event-stream");
-        if response.status() == StatusCode::OK && is_stream {
-            let bytes = ByteStream { body: response.into(), _reading: self.line.reading() };
+        let (told, Answer { head, incoming }) = self.send(call, token).await?;
+        let Told { kind, log_id, retry_after } = told;
+        if head.status == StatusCode::OK && kind.starts_with("text/event-stream") {
+            let bytes = ByteStream { body: incoming, _reading: self.0.line.reading() };
             return Ok(Opened { log_id, bytes });
         }
-        let status = response.status();
-        let retry_after = retry_after(response.headers());
-        let kind = content_type(response.headers());
-        let body = read_small(response).await.unwrap_or_default();
-        let mut failure =
-            judge(status, &kind, retry_after, &body).unwrap_or_else(|| unexpected(status, &kind));
+        let body = read_small(incoming).await.unwrap_or_default();
+        let failure = judge(head.status, &kind, retry_after, &body);
+        let mut failure = failure.unwrap_or_else(|| unexpected(head.status, &kind));
         failure.log_id = failure.log_id.or(log_id);
         Err(failure)
     }
@@ -176,56 +170,63 @@ impl Client {
     /// # Errors
     /// If Coze cannot be reached, refuses, or answers with anything else.
     pub async fn fetch(&self, call: &Call, token: &Secret) -> Result<Bytes, Failure> {
-        let response = self.send(call, token).await?;
-        let status = response.status();
-        let retry_after = retry_after(response.headers());
-        let kind = content_type(response.headers());
-        let body = read_small(response).await?;
-        match judge(status, &kind, retry_after, &body) {
+        let (told, Answer { head, incoming }) = self.send(call, token).await?;
+        let body = read_small(incoming).await?;
+        match judge(head.status, &told.kind, told.retry_after, &body) {
             Some(failure) => Err(failure.without(token.expose())),
-            None if status.is_success() => Ok(body),
-            None => Err(unexpected(status, &kind)),
+            None if head.status.is_success() => Ok(body),
+            None => Err(unexpected(head.status, &told.kind)),
         }
     }
 
-    async fn send(&self, call: &Call, token: &Secret) -> Result<reqwest::Response, Failure> {
-        let url = format!("{}{}", self.settings.base_url, call.path);
-        let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose()))
+    async fn send(&self, call: &Call, token: &Secret) -> Result<(Told, Answer), Failure> {
+        let bearer = HeaderValue::try_from(format!("Bearer {}", token.expose()))
             .map_err(|_| Failure::new(Kind::Auth, "The Coze token holds characters that no header takes."))?;
-        bearer.set_sensitive(true);
-        let mut request = self
-            .http
-            .request(call.method.clone(), url)
-            .header(AUTHORIZATION, bearer)
-            .header(ACCEPT, "text/event-stream, application/json");
-        if let Some(body) = &call.body {
-            request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
-        }
-        let pass = self.line.admit()?;
-        let again = request.try_clone();
-        let (sent, closed_door) = reuse::watched(request.send()).await;
-        let sent = match (sent, again) {
-            (Err(error), Some(again)) if closed_door => {
-                tracing::debug!(
-                    error = chain(&error),
-                    "a kept connection was closed; the request is sent again"
-                );
-                again.send().await
-            }
-            (sent, _) => sent,
-        };
-        match sent {
-            Ok(response) => {
-                pass.reached();
-                Ok(response)
-            }
-            Err(error) => {
-                if error.is_connect() {
-                    pass.missed();
+        let pass = self.0.line.admit()?;
+        // A kept connection can close under a request: the server ends it as
+        // idle while the request is on its way. Then nothing of the request
+        // was taken up, and it may be sent once more.
+        if let Some(kept) = self.0.pool.take() {
+            let start = Instant::now();
+            match self.ask(kept, call, &bearer).await {
+                Err(error) if error.is_closed_door() && start.elapsed() < PROMPT => {
+                    tracing::debug!(
+                        %error,
+                        "a kept connection was closed; the request is sent again"
+                    );
                 }
-                Err(sending_failed(&error))
+                answered => {
+                    return answered.inspect(|_| pass.reached()).map_err(|error| sending_failed(&error));
+                }
             }
         }
+        // A connection that is refused is not tried again: every address of
+        // the name has been tried by then, a server that is down is still down
+        // a moment later, and the client is told with a 503 that its SDK
+        // retries.
+        let connection = match Box::pin(self.0.connector.connect()).await {
+            Ok(socket) => Connection::new(socket, self.0.line.connected()),
+            Err(error) => {
+                pass.missed();
+                let failure = Failure::new(Kind::Unreachable(None), "Coze cannot be reached.");
+                return Err(failure.with_detail(chain(&*error)));
+            }
+        };
+        let answered = self.ask(connection, call, &bearer).await;
+        answered.inspect(|_| pass.reached()).map_err(|error| sending_failed(&error))
+    }
+
+    async fn ask(
+        &self,
+        connection: Connection,
+        call: &Call,
+        bearer: &HeaderValue,
+    ) -> Result<(Told, Answer), Broken> {
+        let mut told = Told::default();
+        let head = self.0.requests.head(call, bearer);
+        let header = |name: &str, value: &[u8]| told.take(name, value);
+        let answer = exchange::ask(connection, head, call.body.clone(), &self.0.pool, header).await?;
+        Ok((told, answer))
     }
 }
 
@@ -235,17 +236,7 @@ impl ByteStream {
     /// # Errors
     /// If the connection broke off.
     pub fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
-        loop {
-            return match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(bytes) => Poll::Ready(Some(Ok(bytes))),
-                    // Trailers: Coze sends none, and none would matter.
-                    Err(_) => continue,
-                },
-                Some(Err(error)) => Poll::Ready(Some(Err(broke_off(&error)))),
-                None => Poll::Ready(None),
-            };
-        }
+        self.body.poll_bytes(cx).map_err(|error| broke_off(&error))
     }
 
     /// Reads on to the end and throws it away: a connection is only used
@@ -256,21 +247,17 @@ impl ByteStream {
     }
 }
 
-/// The connection ended in the middle of an answer.
-fn broke_off(error: &reqwest::Error) -> Failure {
-    let mut failure =
-        Failure::new(Kind::Broken, "The connection to Coze broke off in the middle of the answer.")
-            .with_detail(chain(error));
-    failure.may_be_running = true;
-    failure
+/// The answer came to no good end.
+fn broke_off(error: &Broken) -> Failure {
+    broken("The connection to Coze broke off in the middle of the answer.", error)
 }
 
-fn sending_failed(error: &reqwest::Error) -> Failure {
-    if error.is_connect() || error.is_builder() {
-        return Failure::new(Kind::Unreachable(None), "Coze cannot be reached.").with_detail(chain(error));
-    }
-    let mut failure = Failure::new(Kind::Broken, "The connection to Coze broke off before it answered.")
-        .with_detail(chain(error));
+fn sending_failed(error: &Broken) -> Failure {
+    broken("The connection to Coze broke off before it answered.", error)
+}
+
+fn broken(message: &str, error: &Broken) -> Failure {
+    let mut failure = Failure::new(Kind::Broken, message).with_detail(error.to_string());
     failure.may_be_running = true;
     failure
 }
@@ -287,32 +274,15 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// In lower case: a content type is the same in any.
-fn content_type(headers: &HeaderMap) -> String {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    value.unwrap_or_default().to_ascii_lowercase()
-}
-
-/// Coze's log id: `X-Log-ID` of the server, `x-tt-logid` of the cloud.
-fn log_id(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get("x-log-id").or_else(|| headers.get("x-tt-logid"))?;
-    let text = value.to_str().ok()?;
-    (!text.is_empty() && text.len() <= 128).then(|| text.to_owned())
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?;
-    value.trim().parse().ok().map(Duration::from_secs)
-}
-
-async fn read_small(mut response: reqwest::Response) -> Result<Bytes, Failure> {
+async fn read_small(mut incoming: Incoming) -> Result<Bytes, Failure> {
     let read = async {
         let mut body = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| broke_off(&error))? {
-            if body.len() + chunk.len() > MAX_JSON_BYTES {
+        while let Some(bytes) = poll_fn(|cx| incoming.poll_bytes(cx)).await {
+            let bytes = bytes.map_err(|error| broke_off(&error))?;
+            if body.len() + bytes.len() > MAX_JSON_BYTES {
                 return Err(Failure::new(Kind::Broken, "Coze's answer is larger than it can be."));
             }
-            body.extend_from_slice(&chunk);
+            body.extend_from_slice(&bytes);
         }
         Ok(body.freeze())
     };
@@ -320,3 +290,6 @@ async fn read_small(mut response: reqwest::Response) -> Result<Bytes, Failure> {
         .await
         .unwrap_or_else(|_| Err(Failure::new(Kind::Timeout, "Coze did not complete its answer in time.")))
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,7 @@ use super::wire::{self, Fault, Id};
 use super::{Recorded, Simulator, chat, files, records, script};
 
 /// How many connections there may be at a time.
-const MAX_CONNECTIONS: usize = 4_096;
+const MAX_CONNECTIONS: usize = 16_384;
 
 /// The largest body that is read. The server takes 200 MiB (protocol 1.1).
 const MAX_BODY: usize = 32 * 1024 * 1024;

@@ -398,6 +398,8 @@ mod tests {
             connections: 3,
             unconnected: 5,
             open_streams: 1,
+            open_connections: 3,
+            idle_connections: 2,
         };
         let text =
             Metrics::new().encode(Now { upstreams: &[upstream], slots: 3, uncharged: 4, ..Now::default() });
@@ -410,6 +412,8 @@ mod tests {
             "cozeway_upstream_connections_total{deployment=\"local\"} 3",
             "cozeway_upstream_connection_failures_total{deployment=\"local\"} 5",
             "cozeway_upstream_open_streams{deployment=\"local\"} 1",
+            "cozeway_upstream_open_connections{deployment=\"local\"} 3",
+            "cozeway_upstream_idle_connections{deployment=\"local\"} 2",
             "cozeway_slots_in_use 3",
             "cozeway_usage_uncharged_total 4",
         ] {

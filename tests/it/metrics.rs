@@ -118,6 +118,8 @@ async fn open_streams_and_connections_are_seen_while_they_are_open() {
     assert_eq!(scrape.sum("cozeway_open_streams", &[]), 3.0);
     assert_eq!(scrape.sum("cozeway_upstream_open_streams", &[("deployment", "local")]), 3.0);
     assert_eq!(scrape.sum("cozeway_upstream_connections_total", &[]), 3.0);
+    assert_eq!(scrape.sum("cozeway_upstream_open_connections", &[("deployment", "local")]), 3.0);
+    assert_eq!(scrape.sum("cozeway_upstream_idle_connections", &[("deployment", "local")]), 0.0);
     drop(streams);
     coze.idle().await;
     for _ in 0..4 {
@@ -131,6 +133,18 @@ async fn open_streams_and_connections_are_seen_while_they_are_open() {
     assert_eq!(opened, f64::from(u32::try_from(coze.simulator.connections()).unwrap()));
     // Not each time: it may come back to the pool after the next call.
     assert!((4.0..7.0).contains(&opened), "an idle connection serves again: {opened}");
+    // Those of the streams that were left are closed, the others are kept.
+    for _ in 0..400 {
+        let scrape = settled(&gateway).await;
+        let [open, idle] =
+            ["open", "idle"].map(|which| scrape.sum(&format!("cozeway_upstream_{which}_connections"), &[]));
+        assert!(idle <= open && open <= opened - 3.0, "{idle} of {open}, {opened} opened");
+        if idle == open && idle > 0.0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("connections do not come back");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use cozeway::simulator::{Options, Script, Step};
 
 use crate::support::gateway::{config, request};
+use crate::support::scrape::Scrape;
 use crate::support::sse::{Stream, Streamed, delta, ended};
 use crate::support::{Coze, Gateway, KEY, SCRIPTED, eventually};
 
@@ -154,6 +155,21 @@ async fn connections_to_coze_outlive_a_reload() {
         gateway.reload(&config(&coze, &format!("keepalive = \"{}s\"", round + 5), &extra())).await;
     }
     assert!(coze.simulator.connections() <= 2, "{} connections", coze.simulator.connections());
+}
+
+#[tokio::test]
+async fn connections_that_no_deployment_has_any_more_close_at_once() {
+    let coze = Coze::start().await;
+    let gateway = Gateway::start(&coze).await;
+    gateway.assert_well().await;
+    let idle = async || Scrape::of(&gateway).await.sum("cozeway_upstream_idle_connections", &[]);
+    assert!(idle().await >= 1.0);
+    let files = gateway.open_files();
+    let other = config(&coze, "", "").replace("pat_demo\"", "pat_demo\"\nheaders = { x-a = \"b\" }");
+    gateway.reload(&other).await;
+    assert!(idle().await == 0.0, "the new one begins with none");
+    eventually("the old one's are closed", || gateway.open_files() < files).await;
+    gateway.assert_well().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

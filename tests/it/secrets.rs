@@ -177,10 +177,11 @@ fn config(coze: &Coze, closed: u16) -> String {
          [coze.nowhere]\nbase_url = \"http://nowhere.invalid\"\ntoken = \"{TOKEN}\"\n\
          [coze.proxied]\nbase_url = \"http://127.0.0.1:{0}\"\ntoken = \"{TOKEN}\"\nproxy = \"http://user:{PROXY}@127.0.0.1:{closed}\"\n\
          [coze.tunnelled]\nbase_url = \"https://127.0.0.1:{0}\"\ntoken = \"{TOKEN}\"\nproxy = \"http://user:{PROXY}@127.0.0.1:{0}\"\n\
+         [coze.socks]\nbase_url = \"http://127.0.0.1:{0}\"\ntoken = \"{TOKEN}\"\nproxy = \"socks5://user:{PROXY}@127.0.0.1:{0}\"\n\
          [keys.test]\nkey = \"{KEY}\"\n[keys.narrow]\nkey = \"{KEY}-narrow\"\nmodels = [\"echo\"]\n",
         coze.port
     );
-    for deployment in ["away", "nowhere", "proxied", "tunnelled"] {
+    for deployment in ["away", "nowhere", "proxied", "tunnelled", "socks"] {
         text += &format!("[models.{deployment}]\ncoze = \"{deployment}\"\nbot_id = \"{SCRIPTED}\"\n");
     }
     text += &format!("[models.scripted]\ncoze = \"local\"\nbot_id = \"{SCRIPTED}\"\n");
@@ -255,7 +256,7 @@ async fn whatever_goes_wrong_no_secret_is_shown() {
         }
         wrong_requests(&mut gateway, client).await;
     }
-    for model in ["away", "nowhere", "proxied", "tunnelled"] {
+    for model in ["away", "nowhere", "proxied", "tunnelled", "socks"] {
         for _ in 0..6 {
             let status = gateway.chat(&client, KEY, &request(model, WORDS, json!({}))).await;
             assert!([502, 503].contains(&status), "{model}: {status}");
@@ -365,7 +366,7 @@ async fn the_other_commands_keep_them_too() {
         ("token = \"", "tokn = \""),
         ("key = \"", "key = 1 # \""),
         ("base_url = \"http://127", "base_url = \"nonsense-127"),
-        ("http://user:", "socks5://user:"),
+        ("http://user:", "socks4://user:"),
         ("x-door = \"", "x-door = \"\\u0007"),
         ("x-door", "authorization"),
         ("base_url = \"http://", &format!("base_url = \"http://u:{TOKEN}@")),

@@ -97,9 +97,9 @@ fn kind_of(url: &Url) -> Kind {
 fn check_proxy(text: &str) -> Result<(), &'static str> {
     let url = Url::parse(text).map_err(|_| "expected the URL of a proxy such as \"http://proxy:3128\"")?;
     match url.scheme() {
-        "http" | "https" => Ok(()),
-        scheme if scheme.starts_with("socks") => Err("a SOCKS proxy is not supported by this version"),
-        _ => Err("expected a URL that begins with http:// or https://"),
+        "http" | "https" | "socks5" | "socks5h" => Ok(()),
+        scheme if scheme.starts_with("socks") => Err("of SOCKS, only socks5:// is supported"),
+        _ => Err("expected a URL that begins with http://, https:// or socks5://"),
     }
 }
 

@@ -199,8 +199,8 @@ fn deployments() {
                 &["f:4: coze.c.ca_file: cannot read it: No such file or directory (os error 2)"],
             ),
             (
-                "[coze.c]\nbase_url = 'http://h'\ntoken = 't'\nproxy = 'socks5://u:${SECRET}@p'",
-                &["f:4: coze.c.proxy: a SOCKS proxy is not supported by this version"],
+                "[coze.c]\nbase_url = 'http://h'\ntoken = 't'\nproxy = 'socks4://u:${SECRET}@p'",
+                &["f:4: coze.c.proxy: of SOCKS, only socks5:// is supported"],
             ),
             (
                 "[coze.c]\nbase_url = 'http://h'\ntoken = 't'\nproxy = 'proxy'",

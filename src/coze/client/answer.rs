@@ -1,5 +1,7 @@
-//! What an answer that is no stream means: in come its status, content type
-//! and body, out comes the failure in it.
+//! What an answer says: of its headers what is of use, and of one that is no
+//! stream the failure in it.
+//!
+//! In come headers, status and body; never reads anything itself.
 
 use std::time::Duration;
 
@@ -8,6 +10,33 @@ use serde_json::Value;
 
 use crate::coze::error;
 use crate::turn::{Failure, Kind};
+
+/// The headers that are of use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Told {
+    /// The content type in lower case: it is the same in any.
+    pub(super) kind: String,
+    /// Coze's log id: `X-Log-ID` of the server, `x-tt-logid` of the cloud.
+    pub(super) log_id: Option<String>,
+    /// The wait that is asked for.
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl Told {
+    /// Takes a header. The first of a name counts.
+    pub(super) fn take(&mut self, name: &str, value: &[u8]) {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        let text = || std::str::from_utf8(value).ok().filter(|text| !text.is_empty());
+        if is("content-type") && self.kind.is_empty() {
+            self.kind = text().unwrap_or_default().to_ascii_lowercase();
+        } else if (is("x-log-id") || is("x-tt-logid")) && self.log_id.is_none() {
+            let is_plain = |text: &&str| text.len() <= 128 && text.bytes().all(|b| matches!(b, b' '..=b'~'));
+            self.log_id = text().filter(is_plain).map(str::to_owned);
+        } else if is("retry-after") && self.retry_after.is_none() {
+            self.retry_after = text().and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+        }
+    }
+}
 
 /// The error in an answer that is not a stream; `None` if it holds none.
 pub(super) fn judge(

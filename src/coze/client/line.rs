@@ -3,10 +3,8 @@
 //! In come calls and what became of them, out go passes, figures, and a log
 //! line on each change. Never makes a call itself.
 
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -31,6 +29,10 @@ pub struct Figures {
     pub unconnected: u64,
     /// Event streams that are being read.
     pub open_streams: u64,
+    /// Connections that stand, in use or idle.
+    pub open_connections: u64,
+    /// Connections that wait for a call.
+    pub idle_connections: u64,
 }
 
 /// See the module.
@@ -43,6 +45,7 @@ pub(super) struct Line {
     connections: AtomicU64,
     unconnected: AtomicU64,
     open_streams: AtomicU64,
+    open_connections: AtomicU64,
 }
 
 /// Leave to make one call. Dropped without a word, it says that nothing was
@@ -56,6 +59,10 @@ pub(super) struct Pass {
 /// An event stream that is being read.
 #[derive(Debug)]
 pub(super) struct Reading(Arc<Line>);
+
+/// A connection that stands.
+#[derive(Debug)]
+pub(super) struct Standing(Arc<Line>);
 
 impl Line {
     pub(super) fn new(name: String) -> Self {
@@ -85,7 +92,17 @@ impl Line {
         Reading(Arc::clone(self))
     }
 
-    pub(super) fn figures(&self) -> Figures {
+    /// A connection stands, long before an answer comes perhaps. Counts it
+    /// for as long as it is held.
+    pub(super) fn connected(self: &Arc<Self>) -> Standing {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        self.open_connections.fetch_add(1, Ordering::Relaxed);
+        self.change(Circuit::connected);
+        Standing(Arc::clone(self))
+    }
+
+    /// The figures, beside so many idle connections.
+    pub(super) fn figures(&self, idle_connections: u64) -> Figures {
         let (phase, up) = {
             let circuit = self.circuit.lock().unwrap_or_else(PoisonError::into_inner);
             (circuit.phase(), circuit.is_up())
@@ -99,12 +116,9 @@ impl Line {
             connections: read(&self.connections),
             unconnected: read(&self.unconnected),
             open_streams: read(&self.open_streams),
+            open_connections: read(&self.open_connections),
+            idle_connections,
         }
-    }
-
-    fn connected(&self) {
-        self.connections.fetch_add(1, Ordering::Relaxed);
-        self.change(Circuit::connected);
     }
 
     /// Changes the circuit, and tells the log if that is another now.
@@ -181,48 +195,8 @@ impl Drop for Reading {
     }
 }
 
-/// A layer around the connector: tells the line of each new connection as
-/// soon as it stands, which may be long before an answer comes.
-#[derive(Clone, Debug)]
-pub(super) struct Watched(pub(super) Arc<Line>);
-
-/// See [`Watched`].
-#[derive(Clone, Debug)]
-pub(super) struct WatchedService<S> {
-    inner: S,
-    line: Arc<Line>,
-}
-
-impl<S> tower::Layer<S> for Watched {
-    type Service = WatchedService<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        WatchedService { inner, line: Arc::clone(&self.0) }
-    }
-}
-
-impl<S, R> tower::Service<R> for WatchedService<S>
-where
-    S: tower::Service<R>,
-    S::Future: Send + 'static,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: R) -> Self::Future {
-        let connecting = self.inner.call(request);
-        let line = Arc::clone(&self.line);
-        Box::pin(async move {
-            let connected = connecting.await;
-            if connected.is_ok() {
-                line.connected();
-            }
-            connected
-        })
+impl Drop for Standing {
+    fn drop(&mut self) {
+        self.0.open_connections.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -51,5 +51,7 @@ fn upstream(deployment: &Deployment) -> Upstream<'_> {
         connections: figures.connections,
         unconnected: figures.unconnected,
         open_streams: figures.open_streams,
+        open_connections: figures.open_connections,
+        idle_connections: figures.idle_connections,
     }
 }

@@ -42,6 +42,10 @@ pub struct Upstream<'a> {
     pub unconnected: u64,
     /// Event streams that are being read.
     pub open_streams: u64,
+    /// Connections that stand, in use or idle.
+    pub open_connections: u64,
+    /// Connections that wait for a call.
+    pub idle_connections: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -61,7 +65,7 @@ type Level<T> = Family<T, Gauge<u64, AtomicU64>>;
 pub(super) fn register(registry: &mut Registry, upstreams: &[Upstream<'_>]) {
     let up: Level<OfDeployment> = Level::default();
     let circuit: Level<OfCircuit> = Level::default();
-    let open_streams: Level<OfDeployment> = Level::default();
+    let [open_streams, open_connections, idle_connections]: [Level<OfDeployment>; 3] = Default::default();
     let [calls, refused, connections, unconnected]: [Count; 4] = Default::default();
     for upstream in upstreams {
         let of = OfDeployment { deployment: upstream.deployment.into() };
@@ -73,6 +77,8 @@ pub(super) fn register(registry: &mut Registry, upstreams: &[Upstream<'_>]) {
             circuit.get_or_create(&labels).set((upstream.circuit == state).into());
         }
         open_streams.get_or_create(&of).set(upstream.open_streams);
+        open_connections.get_or_create(&of).set(upstream.open_connections);
+        idle_connections.get_or_create(&of).set(upstream.idle_connections);
         calls.get_or_create(&of).inc_by(upstream.calls);
         refused.get_or_create(&of).inc_by(upstream.refused);
         connections.get_or_create(&of).inc_by(upstream.connections);
@@ -89,4 +95,8 @@ pub(super) fn register(registry: &mut Registry, upstreams: &[Upstream<'_>]) {
     registry.register("upstream_connections", help, connections);
     registry.register("upstream_connection_failures", "Calls to Coze that got no connection", unconnected);
     registry.register("upstream_open_streams", "Event streams of Coze that are being read", open_streams);
+    let help = "Connections to Coze that stand, in use or idle";
+    registry.register("upstream_open_connections", help, open_connections);
+    let help = "Connections to Coze that wait for a call";
+    registry.register("upstream_idle_connections", help, idle_connections);
 }
