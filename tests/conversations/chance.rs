@@ -24,7 +24,11 @@ pub(crate) enum Plan {
     Restart(usize),
     RestartStore,
     /// Coze forgets a conversation, or clears it.
-    Disturb { coze: usize, conversation: String, forget: bool },
+    Disturb {
+        coze: usize,
+        conversation: String,
+        forget: bool,
+    },
 }
 
 /// Chooses a step.

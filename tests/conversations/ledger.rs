@@ -366,7 +366,10 @@ impl Ledger {
                 let (label, before) = (turn.space.label(), before(turn));
                 let own = |handle: &&Handle| handle.0 == label && handle.1.starts_with("conv_");
                 let fits = |handle: &&Handle| {
-                    self.known[*handle].histories.iter().any(|history| same(&before, &history.said) != Some(false))
+                    self.known[*handle]
+                        .histories
+                        .iter()
+                        .any(|history| same(&before, &history.said) != Some(false))
                 };
                 self.known.keys().filter(own).filter(fits).cloned().collect()
             }
@@ -378,7 +381,8 @@ impl Ledger {
             self.doubt(turn);
             return;
         }
-        let fails = matches!(turn.trouble, Some(Trouble::Waits(_, true) | Trouble::Fails | Trouble::CannotStart));
+        let fails =
+            matches!(turn.trouble, Some(Trouble::Waits(_, true) | Trouble::Fails | Trouble::CannotStart));
         let counts = heard && !fails;
         let handles = match self.handle(turn, reply.name.as_ref()) {
             Some(handle) => vec![handle],
@@ -466,7 +470,8 @@ fn same(one: &[Said], other: &[Said]) -> Option<bool> {
     for pair in one.iter().zip(other) {
         match pair {
             (Said::User(one), Said::User(other)) if one == other => {}
-            (Said::Bot { words: one, .. }, Said::Bot { words: other, .. }) if normal(one) == normal(other) => {}
+            (Said::Bot { words: one, .. }, Said::Bot { words: other, .. })
+                if normal(one) == normal(other) => {}
             (Said::Unheard(_), _) | (_, Said::Unheard(_)) => sure = false,
             _ => return Some(false),
         }

@@ -66,7 +66,9 @@ fn what_the_client_sends_is_what_the_bot_sees_once() {
         while let Some(ended) = living.join_next().await {
             let (seed, result) = ended.unwrap();
             match result {
-                Ok(said) => said.into_iter().for_each(|(mode, count)| *modes.entry(mode).or_default() += count),
+                Ok(said) => {
+                    said.into_iter().for_each(|(mode, count)| *modes.entry(mode).or_default() += count)
+                }
                 Err(broken) => {
                     drop(living);
                     let broken = shortened(seed, *broken).await;
@@ -119,8 +121,5 @@ async fn shortened(seed: u64, mut broken: Broken) -> Broken {
 fn report(seed: u64, broken: &Broken) -> String {
     let skipped = broken.log.len().saturating_sub(LOG);
     let log = broken.log[skipped..].join("\n");
-    format!(
-        "seed {seed}, step {}:\n{log}\n\n{}\n\nAgain: COZEWAY_TEST_SEED={seed}",
-        broken.step, broken.why
-    )
+    format!("seed {seed}, step {}:\n{log}\n\n{}\n\nAgain: COZEWAY_TEST_SEED={seed}", broken.step, broken.why)
 }

@@ -103,7 +103,11 @@ impl World {
                 let what = if forget { "forgets" } else { "clears" };
                 self.log.push(format!("  Coze {coze} {what} {conversation}"));
                 let simulator = &self.stage.cozes[coze];
-                if forget { simulator.forget(&conversation) } else { simulator.clear(&conversation) }
+                if forget {
+                    simulator.forget(&conversation)
+                } else {
+                    simulator.clear(&conversation)
+                }
                 self.ledger.disturbed.insert((coze, conversation));
                 Ok(())
             }
