@@ -21,11 +21,12 @@
 
 pub mod memory;
 mod place;
+pub mod sqlite;
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 pub use place::{BadPlace, Place};
 
@@ -178,7 +179,8 @@ pub struct Counts {
 ///
 /// A dropped future leaves the step either done or not done. An entry that is
 /// neither lent nor used for the store's time to live counts as absent, even
-/// before [`purge`](Self::purge) has removed it.
+/// before [`purge`](Self::purge) has removed it; only whoever claimed it last
+/// may still renew or settle until then.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The key of all keyed hashes: random, made at the store's first use and
     /// the same ever after.
@@ -193,8 +195,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     fn renew(&self, leases: Vec<Lease>, lease: Duration) -> Pending<'_, Vec<Lease>>;
 
     /// Ends a lease. One that has run out still settles, unless the entry was
-    /// claimed again since. Who does not know whether settling was done may
-    /// settle again in the same way.
+    /// claimed again or purged since. Who does not know whether settling was
+    /// done may settle again in the same way.
     fn settle(&self, lease: Lease, outcome: Outcome) -> Pending<'_, Settled>;
 
     /// Remembers a new entry, free from the beginning. If its id is known, it
@@ -217,21 +219,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 }
 
 impl Id {
-    /// A new one: the time in milliseconds, then 80 random bits. As hard to
-    /// guess as it has to be, and entries of one time lie together in a file,
-    /// which makes writing them cheap.
+    /// A new one: 128 random bits, as hard to guess as a key. Stores count on
+    /// ids and keys being spread evenly.
     ///
     /// # Errors
     /// If the system gives no random bytes.
     pub fn random() -> Result<Self, getrandom::Error> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         let mut id = [0; 16];
         getrandom::fill(&mut id)?;
-        // The two highest of its eight bytes are zero for some 8900 years.
-        for (byte, time) in id.iter_mut().zip(millis.to_be_bytes().into_iter().skip(2)) {
-            *byte = time;
-        }
         Ok(Self(id))
     }
 }

@@ -227,3 +227,17 @@ fn a_value_may_be_empty_or_large() {
         }
     });
 }
+
+#[test]
+fn a_head_that_another_process_has_claimed_does_not_come_back() {
+    each(async |stage| {
+        stage.insert(&entry(2, 3)).await;
+        let other = stage.again();
+        let Claimed::Lent { lease, entry, .. } = other.claim(head(2, 3), HOUR).await.unwrap() else {
+            panic!("it is there")
+        };
+        stage.settle(lease, Outcome::Keep(Entry { head: None, ..entry })).await;
+        assert_eq!(stage.claim(head(2, 3)).await, BEGUN);
+        assert_eq!(other.claim(head(2, 3), HOUR).await.unwrap(), BEGUN);
+    });
+}

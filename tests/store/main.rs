@@ -15,6 +15,7 @@
 )]
 
 mod claims;
+mod file;
 mod leases;
 mod model;
 mod stage;

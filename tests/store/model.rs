@@ -1,12 +1,13 @@
 //! Every store does what a plain list of entries does, whatever is asked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use cozeway::store::{By, Claimed, Counts, Entry, Id, Key, Lease, Outcome, Settled};
+use cozeway::store::{By, Claimed, Counts, Entry, Id, Key, Lease, Outcome, Settled, Store};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-use crate::stage::{HOUR, Stage, each, key};
+use crate::stage::{HOUR, each, key};
 use crate::support::proptest_config;
 
 /// One step. Numbers stand for keys, and for leases as they were handed out.
@@ -184,30 +185,33 @@ fn timeless(claimed: Claimed) -> Claimed {
     }
 }
 
-async fn play(stage: &Stage, steps: &[Step]) {
-    let store = &stage.store;
+/// Takes the steps with one way to the store after the other.
+async fn play(ways: &[Arc<dyn Store>], steps: &[Step]) {
     let mut model = Model::default();
-    for step in steps.iter().cloned() {
+    for (step, store) in steps.iter().cloned().zip(ways.iter().cycle()) {
         match step {
             Step::Head { head, root, is_kept } => {
-                claim(stage, &mut model, By::Head { head: key(head), root: key(root) }, is_kept).await;
+                claim(store, &mut model, By::Head { head: key(head), root: key(root) }, is_kept).await;
             }
             Step::Name { name, is_kept } => {
                 let (name, space): (Key, Key) = (key(name), key(name));
                 let id = model.next_id();
-                claim(stage, &mut model, By::Name { name, space, id }, is_kept).await;
+                claim(store, &mut model, By::Name { name, space, id }, is_kept).await;
             }
             Step::Id { id, space, is_kept } => {
-                claim(stage, &mut model, By::Id { id: Id(key(id)), space: key(space) }, is_kept).await;
+                claim(store, &mut model, By::Id { id: Id(key(id)), space: key(space) }, is_kept).await;
             }
             Step::Keep { lease, entry } => {
                 let lease = model.lease(lease);
                 let keep = Outcome::Keep(entry.of(lease.id));
-                assert_eq!(stage.settle(lease, keep.clone()).await, model.settle(lease, keep));
+                assert_eq!(store.settle(lease, keep.clone()).await.unwrap(), model.settle(lease, keep));
             }
             Step::Drop { lease } => {
                 let lease = model.lease(lease);
-                assert_eq!(stage.settle(lease, Outcome::Drop).await, model.settle(lease, Outcome::Drop));
+                assert_eq!(
+                    store.settle(lease, Outcome::Drop).await.unwrap(),
+                    model.settle(lease, Outcome::Drop)
+                );
             }
             Step::Renew { leases, is_kept } => {
                 let leases: Vec<Lease> = leases.into_iter().map(|number| model.lease(number)).collect();
@@ -216,7 +220,7 @@ async fn play(stage: &Stage, steps: &[Step]) {
             }
             Step::Insert { id, entry } => {
                 let entry = entry.of(Id(key(id)));
-                stage.insert(&entry).await;
+                store.insert(entry.clone()).await.unwrap();
                 if model.row(entry.id).is_none() {
                     model.put(entry, 0);
                 }
@@ -227,7 +231,7 @@ async fn play(stage: &Stage, steps: &[Step]) {
                 model.rows.retain(|row| row.entry.id != id);
                 assert_eq!(store.forget(id).await.unwrap(), known);
             }
-            Step::List { after, limit } => compare(stage, &model, after.map(|id| Id(key(id))), limit).await,
+            Step::List { after, limit } => compare(store, &model, after.map(|id| Id(key(id))), limit).await,
             Step::Count => {
                 let named = model.ids(|entry| entry.name.is_some()).len() as u64;
                 let counts = Counts { entries: model.rows.len() as u64, named };
@@ -235,19 +239,21 @@ async fn play(stage: &Stage, steps: &[Step]) {
             }
         }
     }
-    compare(stage, &model, None, 1000).await;
+    for way in ways {
+        compare(way, &model, None, 1000).await;
+    }
 }
 
-async fn claim(stage: &Stage, model: &mut Model, by: By, is_kept: bool) {
-    let claimed = stage.store.claim(by, lease(is_kept)).await.unwrap();
+async fn claim(store: &Arc<dyn Store>, model: &mut Model, by: By, is_kept: bool) {
+    let claimed = store.claim(by, lease(is_kept)).await.unwrap();
     if let Claimed::Lent { lease, .. } = claimed {
         model.leases.push(lease);
     }
     assert_eq!(timeless(claimed), model.claim(by, is_kept), "{by:?}");
 }
 
-async fn compare(stage: &Stage, model: &Model, after: Option<Id>, limit: usize) {
-    let listed = stage.store.list(after, limit).await.unwrap();
+async fn compare(store: &Arc<dyn Store>, model: &Model, after: Option<Id>, limit: usize) {
+    let listed = store.list(after, limit).await.unwrap();
     let listed: Vec<(Entry, bool)> = listed.into_iter().map(|listed| (listed.entry, listed.lent)).collect();
     let mut rows: Vec<(Entry, bool)> =
         model.rows.iter().map(|row| (row.entry.clone(), row.lent == Some(true))).collect();
@@ -261,7 +267,22 @@ async fn compare(stage: &Stage, model: &Model, after: Option<Id>, limit: usize) 
 fn every_store_does_as_a_plain_list_does() {
     let steps = prop::collection::vec(step(), 1..60);
     let outcome = TestRunner::new(proptest_config(64)).run(&steps, |steps| {
-        each(async |stage| play(stage, &steps).await);
+        each(async |stage| play(&[Arc::clone(&stage.store)], &steps).await);
+        Ok(())
+    });
+    outcome.unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+#[test]
+fn two_processes_with_one_store_do_as_one_does() {
+    let steps = prop::collection::vec(step(), 1..60);
+    let outcome = TestRunner::new(proptest_config(64)).run(&steps, |steps| {
+        each(async |stage| {
+            let (one, two) = (Arc::clone(&stage.store), stage.again());
+            // Not in turns, so that each falls behind by more than a step.
+            let ways = [&one, &one, &two, &one, &two, &two, &two];
+            play(&ways.map(Arc::clone), &steps).await;
+        });
         Ok(())
     });
     outcome.unwrap_or_else(|failure| panic!("{failure}"));

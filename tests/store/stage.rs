@@ -1,9 +1,11 @@
 //! The stores that a behaviour is tested with, and words to test it in.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use cozeway::store::memory::Memory;
+use cozeway::store::sqlite::Sqlite;
 use cozeway::store::{By, Claimed, Entry, Id, Key, Lease, Outcome, Settled, Store};
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
@@ -15,10 +17,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Stage {
     pub(crate) store: Arc<dyn Store>,
     kind: Kind,
+    ttl: Duration,
 }
 
 enum Kind {
     Memory,
+    Sqlite(Folder),
 }
 
 /// Runs a behaviour with every store.
@@ -33,26 +37,28 @@ pub(crate) fn each_living(ttl: Duration, behaviour: impl AsyncFn(&Stage)) {
     for stage in stages() {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         runtime.unwrap().block_on(async {
-            let stage = Stage { store: stage.open(ttl), kind: stage };
+            let stage = Stage { store: stage.open(ttl), kind: stage, ttl };
             behaviour(&stage).await;
         });
     }
 }
 
 fn stages() -> Vec<Kind> {
-    vec![Kind::Memory]
+    vec![Kind::Memory, Kind::Sqlite(Folder::new())]
 }
 
 impl Kind {
     fn open(&self, ttl: Duration) -> Arc<dyn Store> {
         match self {
             Self::Memory => Arc::new(Memory::new(ttl).unwrap()),
+            Self::Sqlite(folder) => Arc::new(Sqlite::open(&folder.file(), ttl).unwrap()),
         }
     }
 
     fn name(&self) -> &'static str {
         match self {
             Self::Memory => "memory",
+            Self::Sqlite(_) => "a file",
         }
     }
 }
@@ -60,8 +66,9 @@ impl Kind {
 impl Stage {
     /// The same entries, as another process would find them.
     pub(crate) fn again(&self) -> Arc<dyn Store> {
-        match self.kind {
+        match &self.kind {
             Kind::Memory => Arc::clone(&self.store),
+            other => other.open(self.ttl),
         }
     }
 
@@ -105,6 +112,31 @@ impl Drop for Stage {
         if std::thread::panicking() {
             eprintln!("it was the store in {}", self.kind.name());
         }
+    }
+}
+
+/// A folder of one test, removed after it.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        let folder = std::env::temp_dir().join(format!("cozeway-store-{}", Id::random().unwrap()));
+        std::fs::create_dir(&folder).unwrap();
+        Self(folder)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn file(&self) -> PathBuf {
+        self.0.join("state.db")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

@@ -110,11 +110,9 @@ impl Table {
     }
 
     pub(super) fn renew(&mut self, leases: Vec<Lease>, lease: Duration, now: Instant) -> Vec<Lease> {
-        let ttl = self.ttl;
         let mut lost = leases;
         lost.retain(|held| {
-            let row = self.rows.get_mut(&held.id);
-            let row = row.filter(|row| row.fence == held.fence && row.is_live(ttl, now));
+            let row = self.rows.get_mut(&held.id).filter(|row| row.fence == held.fence);
             let Some(until) = row.and_then(|row| row.until.as_mut()) else { return true };
             *until = later(now, lease).max(*until);
             false
@@ -123,7 +121,7 @@ impl Table {
     }
 
     pub(super) fn settle(&mut self, lease: Lease, outcome: Outcome, now: Instant) -> Settled {
-        if self.live(lease.id, now).is_none_or(|row| row.fence != lease.fence) {
+        if self.rows.get(&lease.id).is_none_or(|row| row.fence != lease.fence) {
             return Settled::Lost;
         }
         match outcome {
