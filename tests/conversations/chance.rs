@@ -86,7 +86,7 @@ fn begin(world: &World, random: &mut Random) -> Chat {
 }
 
 fn disturbance(world: &World, random: &mut Random) -> Option<Plan> {
-    let places: Vec<_> = world.ledger.known.values().filter_map(|known| known.place.clone()).collect();
+    let places: Vec<_> = world.ledger.known.values().flat_map(|known| known.places.clone()).collect();
     if places.is_empty() {
         return None;
     }

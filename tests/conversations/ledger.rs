@@ -22,8 +22,8 @@ pub(crate) struct Known {
     pub(crate) histories: Vec<History>,
     /// How its last turn ended.
     pub(crate) last: Last,
-    /// Where it lies.
-    pub(crate) place: Option<(usize, String)>,
+    /// Where it may lie.
+    pub(crate) places: Vec<(usize, String)>,
     /// Whether a client has called it by its id.
     pub(crate) by_id: bool,
 }
@@ -189,7 +189,7 @@ impl Ledger {
     }
 
     fn is_disturbed(&self, known: &Known) -> bool {
-        known.place.as_ref().is_none_or(|place| self.disturbed.contains(place))
+        known.places.is_empty() || known.places.iter().any(|place| self.disturbed.contains(place))
     }
 
     /// Takes a turn that came to something into account.
@@ -300,14 +300,15 @@ impl Ledger {
         if around.away {
             return Ok(());
         }
-        let place = Some((chat.coze, ran.conversation.clone()));
+        let mut places = vec![(chat.coze, ran.conversation.clone())];
         let by_id = turn.name.is_some() || self.known.get(&handle).is_some_and(|known| known.by_id);
         if around.away_later {
             // It may not have been remembered.
             after.extend(self.histories(&handle));
+            places.extend(self.known.get(&handle).into_iter().flat_map(|known| known.places.clone()));
             self.doubt(turn);
         }
-        self.known.insert(handle, Known { histories: dedup(after), last, place, by_id });
+        self.known.insert(handle, Known { histories: dedup(after), last, places, by_id });
         Ok(())
     }
 
@@ -406,13 +407,14 @@ impl Ledger {
                 };
                 let fits = with.into_iter().filter(|with| holds(&context, &with.said, &unheard).is_ok());
                 after.extend(fits.map(|with| with.then(Said::Unheard(chat.clone()))));
-                let place = Some((chat.coze, ran.conversation.clone()));
+                let mut places = self.known.get(&handle).map_or_else(Vec::new, |known| known.places.clone());
+                places.push((chat.coze, ran.conversation.clone()));
                 let by_id = self.known.get(&handle).is_some_and(|known| known.by_id) || turn.name.is_some();
                 let last = if counts { Last::Cut } else { Last::Unknown };
                 if after.is_empty() {
                     after = old;
                 }
-                self.known.insert(handle, Known { histories: dedup(after), last, place, by_id });
+                self.known.insert(handle, Known { histories: dedup(after), last, places, by_id });
             } else if let Some(known) = self.known.get_mut(&handle) {
                 known.last = Last::Unknown;
                 known.by_id |= turn.name.is_some();

@@ -3,9 +3,10 @@
 //!
 //! Random clients talk to gateways in front of a simulated Coze that keeps
 //! conversations as the real one does and tells what its model was shown. The
-//! ten thousand steps of the test command are `COZEWAY_TEST_STEPS` more or
-//! fewer; `COZEWAY_TEST_SEED` lives through one world alone. A history that
-//! breaks a promise is shortened and printed.
+//! ten thousand steps of the test command become as many as
+//! `COZEWAY_TEST_STEPS` says; `COZEWAY_TEST_SEED` begins with another world,
+//! and alone lives through that one. A history that breaks a promise is
+//! shortened and printed.
 
 #![expect(
     clippy::unwrap_used,
@@ -18,6 +19,7 @@
 
 mod call;
 mod chance;
+mod found;
 mod ledger;
 mod link;
 mod model;
@@ -50,12 +52,12 @@ const SHORTENING: Duration = Duration::from_secs(60);
 #[test]
 fn what_the_client_sends_is_what_the_bot_sees_once() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let steps = number("COZEWAY_TEST_STEPS").unwrap_or(STEPS as u64);
     let first = number("COZEWAY_TEST_SEED");
-    let worlds = if first.is_some() { 1 } else { steps.div_ceil(WORLD as u64) };
+    let steps = number("COZEWAY_TEST_STEPS").unwrap_or(if first.is_some() { WORLD } else { STEPS } as u64);
+    let (first, worlds) = (first.unwrap_or_default(), steps.div_ceil(WORLD as u64));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut seeds = (0..worlds).map(|world| first.unwrap_or(world));
+        let mut seeds = first..first + worlds;
         let (mut living, mut modes) = (JoinSet::new(), BTreeMap::<String, usize>::new());
         let mut begin = |living: &mut JoinSet<_>| {
             if let Some(seed) = seeds.next() {

@@ -57,13 +57,7 @@ pub(crate) async fn live(
     steps: usize,
     left_out: &BTreeSet<usize>,
 ) -> Result<BTreeMap<String, usize>, Box<Broken>> {
-    let mut world = World {
-        stage: Stage::new().await,
-        chats: Vec::new(),
-        ledger: Ledger::default(),
-        gates: Vec::new(),
-        log: Vec::new(),
-    };
+    let mut world = World::new(Vec::new()).await;
     for step in (0..steps).filter(|step| !left_out.contains(step)) {
         let mut random = Random::of_step(seed, step);
         world.log.push(format!("step {step}"));
@@ -78,6 +72,11 @@ pub(crate) async fn live(
 }
 
 impl World {
+    pub(crate) async fn new(chats: Vec<Chat>) -> Self {
+        let stage = Stage::new().await;
+        Self { stage, chats, ledger: Ledger::default(), gates: Vec::new(), log: Vec::new() }
+    }
+
     async fn step(&mut self, step: usize, random: &mut Random) -> Result<(), String> {
         if random.percent(70) {
             self.release().await?;
@@ -115,7 +114,7 @@ impl World {
     }
 
     /// Lets the bots that wait go on, and waits for their ends.
-    async fn release(&mut self) -> Result<(), String> {
+    pub(crate) async fn release(&mut self) -> Result<(), String> {
         if self.gates.is_empty() {
             return Ok(());
         }
@@ -125,7 +124,11 @@ impl World {
         Ok(())
     }
 
-    async fn turns(&mut self, mut turns: Vec<Turn>, around: Around) -> Result<(), String> {
+    /// Takes turns, all at the same time.
+    ///
+    /// # Errors
+    /// If a promise is broken.
+    pub(crate) async fn turns(&mut self, mut turns: Vec<Turn>, around: Around) -> Result<(), String> {
         // Whoever still waits goes on while the turns already want to.
         self.release_after(Duration::from_millis(20), self.gates.clone());
         self.gates.clear();
