@@ -6,7 +6,8 @@
 //! lends each to one turn under a [`Lease`], and forgets what nobody has used
 //! for long. What an entry means is `conversation`'s to know.
 //!
-//! A [`Place`] says which store is meant. One suite of tests, `tests/store`,
+//! [`open`] gives the store of a [`Place`]: in memory, in a file by SQLite, or
+//! on a Redis server that replicas share. One suite of tests, `tests/store`,
 //! holds for all of them.
 //!
 //! ```text
@@ -20,7 +21,9 @@
 //! ```
 
 pub mod memory;
+mod open;
 mod place;
+pub mod redis;
 pub mod sqlite;
 
 use std::fmt;
@@ -28,6 +31,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
+pub use open::{OpenError, open};
 pub use place::{BadPlace, Place};
 
 /// What a store promises for later.

@@ -10,11 +10,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::reload::{self, Origin};
-use super::{ConfigArgs, LogArgs, Stop, print, runtime, state};
+use super::{ConfigArgs, LogArgs, Stop, print, runtime};
 use crate::config::{Loaded, Snapshot};
 use crate::conversation::Conversations;
 use crate::http::{App, Service, listener};
 use crate::relay::{self, Relay};
+use crate::store;
 
 /// How long work that outlives its request (ending a chat at Coze) may take
 /// when the gateway stops.
@@ -59,7 +60,7 @@ pub(super) async fn gateway(
     let address = listener.local_addr().context("the listener has no address")?;
 
     let tracker = TaskTracker::new();
-    let store = state::open(&snapshot.state)?;
+    let store = store::open(&snapshot.state.place, snapshot.state.ttl).map_err(anyhow::Error::new)?;
     let conversations = Conversations::new(store);
     let app = Arc::new(App::new(snapshot, Relay::new(tracker.clone()), conversations));
     ready(address)?;
