@@ -293,7 +293,7 @@ async fn an_id_that_was_never_given_is_not_found() {
     // A turn that came to nothing leaves nothing behind.
     let first = client.begin(None, &["a"]).await;
     let id = first.name();
-    first.end(Ending::Failed).await;
+    assert_eq!(first.end(Ending::Failed).await, None);
     assert!(client.is_not_found(&id).await);
 }
 

@@ -25,7 +25,11 @@ async fn start(server: &str, timeouts: Timeouts) -> Running {
          [models.m]\nbot_id = '1'\n[auth]\nmode = 'none'\n"
     );
     let snapshot = config::parse(&text, Path::new("f"), &|_| None).unwrap();
-    let service = Service::new(Arc::new(App::new(snapshot, Relay::default(), crate::conversation::Conversations::in_memory())));
+    let service = Service::new(Arc::new(App::new(
+        snapshot,
+        Relay::default(),
+        crate::conversation::Conversations::in_memory(),
+    )));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();

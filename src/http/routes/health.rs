@@ -54,7 +54,8 @@ mod tests {
         let text = "[coze.a]\nbase_url = \"http://127.0.0.1:1\"\ntoken = \"pat_1\"\n\
                     [models.m]\nbot_id = \"1\"\n[keys.k]\nkey = \"sk-0123456789abcdef0123456789\"\n";
         let snapshot = crate::config::parse(text, std::path::Path::new("test"), &|_| None).unwrap();
-        let app = Arc::new(App::new(snapshot, Relay::default(), crate::conversation::Conversations::in_memory()));
+        let app =
+            Arc::new(App::new(snapshot, Relay::default(), crate::conversation::Conversations::in_memory()));
         let get = async |path: &str| {
             let request = axum::extract::Request::get(path).body(Body::empty()).unwrap();
             let response = Service::new(Arc::clone(&app)).respond(request).await;
