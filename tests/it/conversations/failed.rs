@@ -124,6 +124,24 @@ async fn a_changed_system_text_of_a_failed_turn_is_sent_again() {
 }
 
 #[tokio::test]
+async fn a_system_text_is_not_trimmed_when_its_conversation_is_rebuilt() {
+    let (_coze, between, gateway) = troubled("", "").await;
+    let talk = Talk::new(&gateway, &between.coze, "echo").named("n");
+    let says = async |text: &str| {
+        let message = json!({"role": "user", "content": text});
+        talk.sends(json!([{"role": "system", "content": "S"}, message])).await
+    };
+    let [a, b] = ["a", "b"].map(|text| text.repeat(16_000));
+    says(&a).await;
+    says(&b).await.assert("continued", &format!("S {a} [{a}] {b}"));
+    between.next_chat(Mishap::FailsLate);
+    assert_eq!(says("lost").await.error(), (502, "upstream_error"));
+    let said = says("c").await;
+    assert_eq!(said.header("x-cozeway-trimmed"), Some("1"));
+    said.assert("rebuilt; reason=failed", &format!("S [{a}] {b} [{b}] c"));
+}
+
+#[tokio::test]
 async fn what_coze_does_not_list_any_more_is_lost() {
     let (_coze, between, gateway) = troubled("", "").await;
     let talk = Talk::new(&gateway, &between.coze, "echo").named("n");

@@ -112,7 +112,10 @@ async fn a_delta_is_lost_and_its_name_starts_anew() {
         let named = talk.named("n");
         named.says(&["a"]).await.assert("new", "a");
         between.next_chat(mishap.clone());
-        assert_eq!(named.says(&["b"]).await.error(), (409, "conversation_lost"), "{way}");
+        let lost = named.says(&["b"]).await;
+        assert_eq!(lost.error(), (409, "conversation_lost"), "{way}");
+        // SDKs would try again by themselves, and lose it without a word.
+        assert_eq!(lost.header("x-should-retry"), Some("false"));
         named.says(&["b"]).await.assert("new", "b");
         named.says(&["c"]).await.assert("continued", "b [b] c");
 
