@@ -62,13 +62,14 @@ impl App {
     /// A gateway with this config.
     #[must_use]
     pub fn new(snapshot: Snapshot, relay: Relay, conversations: Conversations) -> Self {
+        let limits = Limits::new(Instant::now().into_std()).together(Arc::clone(conversations.store()));
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             relay,
             conversations,
             lifecycle: Lifecycle::new(),
             metrics: Arc::new(Metrics::new()),
-            limits: Arc::new(Limits::new(Instant::now().into_std())),
+            limits: Arc::new(limits),
             guard: Guard::default(),
             created: respond::unix_seconds(),
         }

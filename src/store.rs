@@ -24,6 +24,7 @@ pub mod memory;
 mod open;
 mod place;
 pub mod redis;
+pub mod shared;
 pub mod sqlite;
 
 use std::fmt;
@@ -220,6 +221,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// How much there is. May be some seconds old.
     fn counts(&self) -> Pending<'_, Counts>;
+
+    /// The counters that all gateways with this store use, if it is a store
+    /// for several.
+    fn shared(&self) -> Option<&dyn shared::Shared> {
+        None
+    }
 }
 
 impl Id {

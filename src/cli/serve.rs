@@ -67,6 +67,7 @@ pub(super) async fn gateway(
     let in_time = tokio::select! {
         in_time = listener::serve(listener, Service::new(Arc::clone(&app)), stop) => in_time,
         never = reload::follow(Arc::clone(&app), origin, hangup) => match never {},
+        never = relay::share(app.limits()) => match never {},
         never = relay::keep(app.conversations(), |record| app.expired(&record)) => match never {},
     };
     if in_time {
@@ -75,7 +76,11 @@ pub(super) async fn gateway(
         tracing::warn!("requests were still in flight at the end of the grace");
     }
     tracker.close();
-    let _ = tokio::time::timeout(LAST_WORK, tracker.wait()).await;
+    let last = async {
+        tracker.wait().await;
+        app.limits().share_rest().await;
+    };
+    let _ = tokio::time::timeout(LAST_WORK, last).await;
     Ok(())
 }
 

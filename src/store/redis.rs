@@ -14,6 +14,7 @@
 
 mod link;
 mod reply;
+mod shared;
 
 use std::time::Duration;
 
@@ -42,6 +43,7 @@ pub struct Redis {
     /// In milliseconds.
     ttl: u64,
     scripts: Scripts,
+    limits: shared::Limits,
     secret: OnceCell<[u8; 32]>,
 }
 
@@ -89,7 +91,14 @@ impl Redis {
     pub fn new(url: &Secret, prefix: &str, ttl: Duration) -> Result<Self, BadUrl> {
         let link = Link::new(url).map_err(BadUrl)?;
         let (scripts, secret) = (Scripts::new(), OnceCell::new());
-        Ok(Self { link, prefix: prefix.to_owned(), ttl: millis(ttl), scripts, secret })
+        Ok(Self {
+            link,
+            prefix: prefix.to_owned(),
+            ttl: millis(ttl),
+            scripts,
+            limits: shared::Limits::new(),
+            secret,
+        })
     }
 
     /// A script with what all of them are given.
@@ -214,5 +223,9 @@ impl Store for Redis {
             let call = self.begin(&self.scripts.counts);
             self.reply(&call, Again::Yes).await?.counts()
         })
+    }
+
+    fn shared(&self) -> Option<&dyn super::shared::Shared> {
+        Some(self)
     }
 }

@@ -49,7 +49,7 @@ pub(super) async fn complete(
     let admission = context.admission(&caller);
     let mut response = answer(&context, &caller, &admission, headers, body).await.into_response();
     // Errors tell of the limits too.
-    admission.tell(response.headers_mut());
+    admission.tell(response.headers_mut()).await;
     Ok(response)
 }
 
@@ -81,7 +81,7 @@ async fn answer(
             "'n' must be 1 in a conversation with a name: only one answer can go on.",
         ));
     }
-    let permit = admission.admit(request.choices)?;
+    let permit = admission.admit(request.choices).await?;
     let user = request.ask.user.clone().or_else(|| caller.user_in(&headers));
     let caller_token = match caller.identity() {
         Identity::CozeToken(token) => Some(token.clone()),
