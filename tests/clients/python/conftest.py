@@ -128,3 +128,20 @@ def chat(team: openai.OpenAI) -> Callable[..., Chat]:
         return Chat(team, model, stream, messages, settings)
 
     return make
+
+
+@pytest.fixture
+def team_langchain(remembering: Gateway, wire: Wire) -> Callable[..., ChatOpenAI]:
+    """Makes a ChatOpenAI of the gateway that remembers."""
+
+    def make(model: str, **settings: Any) -> ChatOpenAI:
+        return ChatOpenAI(
+            model=model,
+            base_url=remembering.base_url,
+            api_key=TEAM_KEY,
+            http_client=wire.client(),
+            http_async_client=wire.async_client(),
+            **settings,
+        )
+
+    return make
