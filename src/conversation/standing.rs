@@ -26,7 +26,7 @@ pub struct Standing {
 }
 
 impl Conversations {
-    /// Says of every turn that it goes on. To be called every [`RENEWAL`].
+    /// Says of every turn that it goes on. To be called every [`RENEWAL`](super::RENEWAL).
     ///
     /// # Errors
     /// If the store is away; the leases go on running then.
