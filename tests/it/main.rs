@@ -26,6 +26,7 @@ mod malformed;
 mod metrics;
 mod openapi;
 mod reload;
+mod replicas;
 mod secrets;
 mod serving;
 mod stopping;

@@ -71,11 +71,15 @@ fn add(call: &mut ScriptInvocation<'_>, change: &Change) {
     match change {
         Change::Release { holder, counters } => {
             call.arg("r").arg(holder.to_string()).arg(counters.len());
-            counters.iter().for_each(|name| drop(call.arg(name.as_str())));
+            for name in counters {
+                call.arg(name.as_str());
+            }
         }
         Change::Renew { holder, counters, lease } => {
             call.arg("k").arg(holder.to_string()).arg(millis(*lease)).arg(counters.len());
-            counters.iter().for_each(|name| drop(call.arg(name.as_str())));
+            for name in counters {
+                call.arg(name.as_str());
+            }
         }
         Change::Spend { counters, tokens } => {
             let limited = |counter: &&Counter| counter.tokens.is_some();
