@@ -2,8 +2,9 @@
 //!
 //! `cargo bench --bench store` measures memory and a file in the temporary
 //! folder; with `COZEWAY_TEST_REDIS`, the URL of a Redis, that too (what the
-//! server costs is not in it). A word after `--` measures the stores whose
-//! names begin so, and a number the most entries.
+//! server costs is not in it, and what is left there it forgets in a day).
+//! Words after `--` measure the stores whose names begin so; a number, with at
+//! most so many entries.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,7 +21,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use cozeway::secret::Secret;
 use cozeway::store::memory::Memory;
+use cozeway::store::redis::Redis;
 use cozeway::store::sqlite::Sqlite;
 use cozeway::store::{By, Claimed, Entry, Id, Key, Outcome, Settled, Store};
 use rustix::time::{ClockId, clock_gettime};
@@ -62,6 +65,13 @@ fn main() {
         if entries <= most && is_meant("sqlite") {
             file(&runtime, entries);
         }
+    }
+    if let Ok(url) = std::env::var("COZEWAY_TEST_REDIS")
+        && is_meant("redis")
+    {
+        let prefix = format!("cozeway-bench-{}:", std::process::id());
+        let store = Redis::new(&Secret::new(url), &prefix, Duration::from_secs(60)).unwrap();
+        runtime.block_on(measure("redis", Arc::new(store), 0));
     }
 }
 
