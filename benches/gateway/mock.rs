@@ -24,6 +24,12 @@ const MAX_REQUEST: usize = 1 << 20;
 /// A buffer that is larger is given back.
 const KEPT: usize = 1 << 20;
 
+/// A chat that is over (`chat_retrieve.server.json`).
+const RETRIEVED: &str = "{\"data\":{\"id\":\"7530602000000000001\",\"conversation_id\":\"7530601000000000001\",\
+    \"bot_id\":\"7530512345678901201\",\"created_at\":1754000000,\"completed_at\":1754000004,\"failed_at\":0,\
+    \"status\":\"completed\",\"usage\":{\"token_count\":633,\"output_count\":19,\"input_count\":614},\
+    \"section_id\":\"7530604000000000001\"},\"code\":0,\"msg\":\"\"}";
+
 /// All answers, in the order of [`Scenario::ALL`].
 struct Book {
     coze: Vec<Answer>,
@@ -52,7 +58,9 @@ pub(crate) async fn run() -> io::Result<()> {
         held: Cell::new(0),
         unknown: Cell::new(0),
     });
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    // Peers that run already have to know where it is.
+    let port = std::env::var("BENCH_MOCK_PORT").unwrap_or_default().parse::<u16>().unwrap_or(0);
+    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     println!("{}", listener.local_addr()?);
     let local = tokio::task::LocalSet::new();
     local
@@ -150,13 +158,15 @@ impl Book {
         None
     }
 
-    /// The answer to anything else: what the mock itself has counted.
+    /// The answer to anything else: a chat's cost, or what was counted here.
     fn other(&self, asked: &Asked) -> Vec<u8> {
         match asked.path.as_slice() {
             b"/mock" => {
                 let counts = format!("{{\"held\":{},\"unknown\":{}}}", self.held.get(), self.unknown.get());
                 wire::small("200 OK", &counts)
             }
+            // What a chat has cost whose client has left.
+            path if path.starts_with(b"/v3/chat/retrieve?") => wire::small("200 OK", RETRIEVED),
             _ => {
                 self.unknown.set(self.unknown.get() + 1);
                 wire::small("404 Not Found", "{\"code\":404,\"msg\":\"the mock does not know this\"}")

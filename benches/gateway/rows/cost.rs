@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::answer::Void;
-use crate::exchange::Asked;
+use crate::exchange::{Asked, Target};
 use crate::load::{Job, Samples, interleave};
 use crate::rows::Bench;
 use crate::scenario::{BURST, PACED, PAUSE_MS, Scenario};
@@ -23,7 +23,8 @@ pub(crate) async fn requests(bench: &mut Bench, nginx: &Server, cozeway: &Server
     let forgetful = Asked { suffix: FORGETFUL, ..Asked::whole(Scenario::One) };
     let (whole, one, burst) =
         (Asked::whole(Scenario::One), Asked::streamed(Scenario::One), Asked::streamed(Scenario::Burst));
-    let mut jobs = vec![];
+    let upstream = Target { is_coze: true, ..nginx.target.clone() };
+    let mut jobs = vec![Job::cost(nginx, &upstream, one, CLIENTS, each).await?];
     for (server, asked, each) in [
         (nginx, whole, each),
         (cozeway, whole, each),
@@ -39,7 +40,7 @@ pub(crate) async fn requests(bench: &mut Bench, nginx: &Server, cozeway: &Server
     }
     interleave(&mut jobs, rounds).await;
     let samples: Vec<Samples> = jobs.iter().map(Job::samples).collect();
-    let [whole, our_whole, one, our_one, burst, our_burst, long, forgetful, long_forgetful] =
+    let [coze, whole, our_whole, one, our_one, burst, our_burst, long, forgetful, long_forgetful] =
         samples.as_slice()
     else {
         return Err(Void::new("as many samples as jobs"));
@@ -49,6 +50,7 @@ pub(crate) async fn requests(bench: &mut Bench, nginx: &Server, cozeway: &Server
     let unit = Unit::Microseconds;
     table.ratio("CPU, plain request of one chunk", unit, whole, our_whole, at_most(2.2, 1.4));
     table.ratio("CPU, streamed request of one chunk", unit, one, our_one, at_most(2.2, 1.4));
+    table.note("— nginx passing Coze's stream instead", unit, Some(coze), our_one);
     let further = |burst, one| combine(burst, one, |burst, one| (burst - one) / (BURST - 1) as f64);
     let name = format!("CPU, each further chunk of a {BURST}-chunk burst");
     table.ratio(&name, unit, &further(burst, one), &further(our_burst, our_one), at_most(3.5, 2.0));
@@ -78,8 +80,7 @@ pub(crate) async fn paced(bench: &mut Bench, nginx: &Server, cozeway: &Server) -
 
 /// What grows with the size of an event.
 pub(crate) async fn large(bench: &mut Bench, nginx: &Server, cozeway: &Server) -> Result<(), Void> {
-    let mut upstream = nginx.target.clone();
-    upstream.is_coze = true;
+    let upstream = Target { is_coze: true, ..nginx.target.clone() };
     let large = Asked::streamed(Scenario::Large);
     let mut jobs = vec![
         Job::cost(nginx, &upstream, large, 1, 8).await?,

@@ -8,7 +8,7 @@ use crate::load::{Job, Samples, interleave};
 use crate::rows::Bench;
 use crate::scenario::{BURST, Scenario};
 use crate::servers::Server;
-use crate::table::{Unit, at_least};
+use crate::table::{Unit, at_least, combine};
 
 pub(crate) async fn rates(bench: &mut Bench, nginx: &Server, cozeway: &Server) -> Result<(), Void> {
     let (rounds, time) = (bench.effort(15, 5), Duration::from_millis(800));
@@ -25,11 +25,16 @@ pub(crate) async fn rates(bench: &mut Bench, nginx: &Server, cozeway: &Server) -
         let count = |job: &Job<'_>| -> Samples {
             job.samples().map(|all| all.iter().map(|rate| rate * chunks as f64).collect())
         };
+        let [nginx, ours] = [count(&jobs[0]), count(&jobs[1])];
+        let [nginx_busy, busy] = [&jobs[0], &jobs[1]].map(|job| Ok(job.busy.clone()));
         let name = format!("{what}, {clients} connections");
-        bench.table.ratio(&name, Unit::PerSecond, &count(&jobs[0]), &count(&jobs[1]), goal);
-        // Below 100 % the clients and the mock were what held it up.
-        let [nginx, ours] = [&jobs[0], &jobs[1]].map(|job| Ok(job.busy.clone()));
-        bench.table.note("— the server's core was busy", Unit::Share, Some(&nginx), &ours);
+        let table = &mut bench.table;
+        table.ratio(&name, Unit::PerSecond, &nginx, &ours, goal);
+        // Far from 100 %, something else held it up.
+        table.note("— the server's core was busy", Unit::Share, Some(&nginx_busy), &busy);
+        let each = |rate: &Samples, busy: &Samples| combine(rate, busy, |rate, busy| rate / busy);
+        let [nginx, ours] = [each(&nginx, &nginx_busy), each(&ours, &busy)];
+        table.note("— for each second of its CPU time", Unit::PerSecond, Some(&nginx), &ours);
     }
     Ok(())
 }
