@@ -115,11 +115,9 @@ impl Question {
 /// One message of a long conversation, of 120 bytes, no two alike.
 fn past(index: usize) -> serde_json::Value {
     let role = if index.is_multiple_of(2) { "user" } else { "assistant" };
-    let mut text = format!("Message {index:02} of {BLANK}: ");
-    while text.len() < 119 {
-        text.push('ü');
-    }
-    text.push_str(&".".repeat(120 - text.len()));
+    let mut text =
+        format!("Message {index:02} of {BLANK}: what was said about Wörter, 一些汉字 and \"quotes\", ");
+    text.push_str(&"at some length. ".repeat(8)[..120 - text.len()]);
     json!({"role": role, "content": text})
 }
 

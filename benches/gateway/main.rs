@@ -36,9 +36,12 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use answer::Void;
+use exchange::{Asked, Target};
+use load::Clients;
 use process::{Folder, OTHERS, pin};
 use report::Report;
 use rows::{Bench, cost, held, program, rate, wait};
+use scenario::Scenario;
 use servers::Programs;
 use table::Table;
 
@@ -50,8 +53,32 @@ const LIMIT: Duration = Duration::from_secs(15 * 60);
 enum Command {
     /// Answer as Coze and as OpenAI do, until killed
     Mock,
+    /// Ask a server that runs already, as for a profile of it
+    Load(Load),
     /// Measure
     Run(Run),
+}
+
+#[derive(Debug, clap::Args)]
+struct Load {
+    /// Its IP address and port
+    address: std::net::SocketAddr,
+    /// What it is asked for: one, burst, paced, large, huge
+    #[arg(long, default_value = "one")]
+    model: String,
+    #[arg(long, default_value = servers::KEY)]
+    key: String,
+    /// Ask for whole answers
+    #[arg(long)]
+    whole: bool,
+    /// How many messages come before the last
+    #[arg(long, default_value_t = 0)]
+    history: usize,
+    #[arg(long, default_value_t = 8)]
+    clients: usize,
+    /// How many times each client asks
+    #[arg(long, default_value_t = 1000)]
+    each: usize,
 }
 
 #[derive(Debug, clap::Args)]
@@ -90,6 +117,10 @@ fn main() -> ExitCode {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => failed(&error.to_string()),
             },
+            Command::Load(load) => match ask(load).await {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(why) => failed(&why.0),
+            },
             Command::Run(run) => tokio::select! {
                 result = measure(run) => result.unwrap_or_else(|why| failed(&why.0)),
                 () = tokio::time::sleep(LIMIT) => failed("it takes too long"),
@@ -102,6 +133,16 @@ fn main() -> ExitCode {
 fn failed(why: &str) -> ExitCode {
     eprintln!("gateway: {why}");
     ExitCode::FAILURE
+}
+
+async fn ask(load: Load) -> Result<(), Void> {
+    let Load { address, model, key, whole, history, clients, each } = load;
+    let headers = servers::bearer(&key);
+    let target = Target { address, prefix: String::new(), is_coze: false, headers };
+    let scenario = Scenario::ALL.into_iter().find(|scenario| scenario.model() == model);
+    let scenario = scenario.ok_or_else(|| Void::new(format!("there is no {model}")))?;
+    let asked = Asked { stream: !whole, history, ..Asked::streamed(scenario) };
+    Clients::open(&target, asked, clients).await?.ask(each).await
 }
 
 async fn told_to_stop() -> &'static str {

@@ -18,7 +18,7 @@ use crate::process::{Folder, OTHERS, Process, SERVERS};
 use crate::scenario::Scenario;
 
 /// The key of the measured gateways.
-const KEY: &str = "sk-bench-0123456789abcdef0123456789abcdef";
+pub(crate) const KEY: &str = "sk-bench-0123456789abcdef0123456789abcdef";
 
 /// What the model without a memory has behind its name.
 pub(crate) const FORGETFUL: &str = "-off";
