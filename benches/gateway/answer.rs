@@ -195,3 +195,43 @@ fn hex(raw: &[u8]) -> Result<(u32, &[u8]), Void> {
     let digits = std::str::from_utf8(digits).map_err(|_| wrong())?;
     Ok((u32::from_str_radix(digits, 16).map_err(|_| wrong())?, raw))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::body_of;
+    use crate::scenario::Scenario;
+    use crate::wire;
+
+    #[test]
+    fn a_right_answer_passes_and_any_other_does_not() {
+        for scenario in [Scenario::One, Scenario::Burst, Scenario::Paced] {
+            let text = scenario.text();
+            for (form, answer) in [
+                (Form::Coze, wire::coze(scenario)),
+                (Form::Stream, wire::openai_stream(scenario)),
+                (Form::Whole, wire::openai_whole(scenario)),
+            ] {
+                let mut bytes = Vec::new();
+                answer.fill(7, &mut bytes);
+                let body = body_of(&bytes);
+                assert!(check(form, &body, &text, true).is_ok(), "{scenario:?} {form:?}");
+                let (less, more) = (&text[..text.len() - 1], format!("{text}."));
+                let other = text.replacen("Gr", "gr", 1);
+                for wrong in [less, &more, &other, ""] {
+                    assert!(check(form, &body, wrong, false).is_err(), "{scenario:?} {form:?} {wrong}");
+                }
+                let cut = &body[..body.len() - 10];
+                assert!(check(form, cut, &text, false).is_err(), "{scenario:?} {form:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_escape_is_read() {
+        let line = br#"{"content":"\u4f60\ud83e\udd16\n\"\\\/\u003c"}"#;
+        let mut rest = "你🤖\n\"\\/<!".as_bytes();
+        assert!(text(line, &mut rest).is_ok());
+        assert_eq!(rest, b"!");
+    }
+}

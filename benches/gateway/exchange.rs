@@ -278,3 +278,12 @@ fn framing(head: &[u8], all: &[u8]) -> Result<Framing, Void> {
     let length = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
     length.map(Framing::Length).ok_or_else(|| Void::new("a length that is no number"))
 }
+
+/// The body of a response that is whole.
+#[cfg(test)]
+pub(crate) fn body_of(response: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    let is_whole = Reading::default().advance(response, &mut body);
+    assert!(is_whole.is_ok_and(|whole| whole), "the response ends");
+    body
+}

@@ -91,7 +91,7 @@ struct Run {
     /// Where conversations are remembered; {} is a folder that is deleted
     #[arg(long, value_name = "URL", default_value = "sqlite:{}/state.db")]
     state: String,
-    /// Fewer rounds: about two minutes
+    /// Fewer rounds: under two minutes
     #[arg(long)]
     quick: bool,
     /// The document that the table is written into, between its markers
