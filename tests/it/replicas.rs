@@ -178,6 +178,7 @@ async fn a_replica_that_dies_gives_back_what_it_held() {
     a.signal("-KILL");
     drop((one, two));
     within("its slots are free", async || status(&b).await == 200).await;
+    coze.simulator.unscript(SCRIPTED);
     coze.simulator.script(SCRIPTED, Script::stream([Step::Send(transcript.to_vec().into())]));
     let on_b = Talk::new(&b, &coze, "scripted").named("m");
     within("its conversation is free", async || on_b.says(&["y"]).await.status == 200).await;
