@@ -33,6 +33,7 @@ pub use plan::{Mode, Note, Plan, Reason, Sent, fresh, plan, rounds};
 pub use record::{Owner, Place, Record, State};
 pub use thread::{Chat, Ending, Settlement, Thread};
 
+use crate::store::kept::Kept;
 use crate::store::{By, Claimed, Entry, Id, Key, Lease, Store, Unavailable};
 use crate::turn::{Prompt, Role};
 use thread::{Hold, Opening};
@@ -148,6 +149,7 @@ impl Conversations {
     /// Remembers in this store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
+        let store: Arc<dyn Store> = Arc::new(Kept::new(store));
         let shared = Shared { store, prints: OnceLock::new(), leases: Mutex::new(HashSet::new()) };
         Self { shared: Arc::new(shared) }
     }

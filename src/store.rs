@@ -19,6 +19,7 @@
 //!                        abandoned ── claim ──▶ lent, told that it was
 //! ```
 
+pub mod kept;
 pub mod memory;
 mod place;
 pub mod sqlite;

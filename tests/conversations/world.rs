@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
+use crate::backend::Backend;
 use crate::call::{Outcome, Reply};
 use crate::chance::{Plan, choose};
 use crate::ledger::{Around, Expected, Ledger};
@@ -57,7 +58,7 @@ pub(crate) async fn live(
     steps: usize,
     left_out: &BTreeSet<usize>,
 ) -> Result<BTreeMap<String, usize>, Box<Broken>> {
-    let mut world = World::new(Vec::new()).await;
+    let mut world = World::new(Backend::of(seed), Vec::new()).await;
     for step in (0..steps).filter(|step| !left_out.contains(step)) {
         let mut random = Random::of_step(seed, step);
         world.log.push(format!("step {step}"));
@@ -72,9 +73,10 @@ pub(crate) async fn live(
 }
 
 impl World {
-    pub(crate) async fn new(chats: Vec<Chat>) -> Self {
-        let stage = Stage::new().await;
-        Self { stage, chats, ledger: Ledger::default(), gates: Vec::new(), log: Vec::new() }
+    pub(crate) async fn new(backend: Backend, chats: Vec<Chat>) -> Self {
+        let log = vec![format!("the store is {}", backend.name())];
+        let stage = Stage::new(backend).await;
+        Self { stage, chats, ledger: Ledger::default(), gates: Vec::new(), log }
     }
 
     async fn step(&mut self, step: usize, random: &mut Random) -> Result<(), String> {
