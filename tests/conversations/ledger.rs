@@ -12,6 +12,9 @@ use crate::model::{ChatId, History, Parting, Said, holds};
 use crate::stage::MODELS;
 use crate::turn::{Leaves, Turn};
 
+/// What is remembered under an id that no client knows is called so.
+pub(crate) const SECRET: &str = "conv_?";
+
 /// A name in a space.
 pub(crate) type Handle = (String, String);
 
@@ -206,13 +209,16 @@ impl Ledger {
         cozes: &[Simulator],
     ) -> Result<(), String> {
         match &reply.outcome {
-            Outcome::Answered { text, finish, .. } => {
+            Outcome::Answered { finish, .. } if finish != "stop" => {
+                Err(format!("a whole answer ends with {finish:?}"))
+            }
+            Outcome::Answered { text, .. } => {
                 if !around.away {
                     let mode = mode(reply).ok_or("an answer does not say what became of its conversation")?;
                     *self.modes.entry(mode.to_owned()).or_default() += 1;
                     self.expected(mode, expected, reply)?;
                 }
-                let cut = turn.stop && finish == "stop" && !text.contains("STOP") && signs(turn);
+                let cut = is_cut(turn, text);
                 self.answered(turn, reply, facts, text, cut, around, cozes)
             }
             Outcome::Failed { code, status, .. } => self.failed(turn, *status, code, around),
@@ -379,6 +385,13 @@ impl Ledger {
             self.doubt(turn);
             return;
         }
+        if let (None, None, Some(chat)) = (&turn.name, &reply.name, &facts.chat) {
+            // It may be remembered, under an id that nobody has heard of.
+            let history = History { said: turn.transcript(), system: turn.system.clone() };
+            let histories = vec![history.then(Said::Unheard(chat.clone()))];
+            let handle = (turn.space.label(), format!("{SECRET}{}", chat.chat));
+            self.known.insert(handle, Known { histories, ..Known::default() });
+        }
         let fails = matches!(turn.trouble, Some(Trouble::Waits(_, true) | Trouble::Fails | Trouble::CannotStart));
         let counts = heard && !fails;
         let handles = match self.handle(turn, reply.name.as_ref()) {
@@ -392,6 +405,10 @@ impl Ledger {
         for handle in handles {
             let old = self.histories(&handle);
             let mut after = if counts { Vec::new() } else { old.clone() };
+            if turn.delta && self.known.get(&handle).is_some_and(|known| self.is_disturbed(known)) {
+                // The client did not stay to be told that it is lost.
+                after.push(History::default());
+            }
             if let (Some(chat), Some(ran)) = (&facts.chat, &facts.ran) {
                 let context = cozes[chat.coze].context_seen(&chat.chat).unwrap_or_default();
                 self.listen(cozes);
@@ -412,6 +429,7 @@ impl Ledger {
                 }
                 self.known.insert(handle, Known { histories: dedup(after), last, places, by_id });
             } else if let Some(known) = self.known.get_mut(&handle) {
+                known.histories = dedup(after);
                 known.last = Last::Unknown;
                 known.by_id |= turn.name.is_some();
             }
@@ -443,9 +461,10 @@ fn dedup(mut histories: Vec<History>) -> Vec<History> {
     kept
 }
 
-/// Whether the bot's words only ever come once.
-fn signs(turn: &Turn) -> bool {
-    !matches!(MODELS[turn.space.model].name, "echo" | "ask")
+/// Whether a stop string has cut an answer.
+pub(crate) fn is_cut(turn: &Turn, text: &str) -> bool {
+    let says_it = !matches!(MODELS[turn.space.model].name, "echo" | "ask");
+    turn.stop && says_it && !text.contains("STOP")
 }
 
 fn mode(reply: &Reply) -> Option<&str> {

@@ -232,14 +232,14 @@ impl World {
             return;
         }
         let answers = coze.ran(id).map(|ran| ran.answers).unwrap_or_default();
-        let whole = !turn.stop || answers.is_empty() || text.contains("STOP");
+        let cut = crate::ledger::is_cut(turn, text);
         let words = if chat.sloppy {
             text.replace("\r\n", "\n").replace('\u{e9}', "e\u{301}").trim().to_owned()
         } else {
             text.clone()
         };
         // Who keeps other words than Coze has is taken at its own.
-        let stored = if whole || answers == [text.as_str()] { answers } else { vec![words.clone()] };
+        let stored = if cut { vec![words.clone()] } else { answers };
         chat.said = turn.before.clone();
         chat.said.extend(turn.new.iter().cloned().map(Said::User));
         chat.said.push(Said::Bot { words, stored });
