@@ -151,7 +151,7 @@ impl Ledger {
         let system = turn.delta && turn.system.is_some() && turn.system != history.system;
         match known.last {
             Last::Answered if goes_on => Expected::Mode("continued"),
-            Last::Asked if goes_on && turn.new.len() == 1 && !system => Expected::Mode("resumed"),
+            Last::Asked if goes_on && answers_only(turn) && !system => Expected::Mode("resumed"),
             Last::Cut if turn.delta => Expected::Mode("continued"),
             Last::Cut | Last::Asked if !turn.delta => Expected::NotContinued,
             _ => Expected::Anything,
@@ -165,7 +165,9 @@ impl Ledger {
         let (label, before) = (turn.space.label(), before(turn));
         let mut found = Vec::new();
         for ((space, name), known) in &self.known {
-            if *space != label || !name.starts_with("conv_") || known.by_id {
+            // Nobody knows whether who has left has called it by its id.
+            let by_id = known.by_id && known.last != Last::Unknown;
+            if *space != label || !name.starts_with("conv_") || by_id {
                 continue;
             }
             for history in &known.histories {
@@ -182,7 +184,7 @@ impl Ledger {
             [known] if self.is_disturbed(known) => Expected::Anything,
             [known] => match known.last {
                 Last::Answered => Expected::Mode("continued"),
-                Last::Asked if turn.new.len() == 1 => Expected::Mode("resumed"),
+                Last::Asked if answers_only(turn) => Expected::Mode("resumed"),
                 Last::Asked | Last::Cut => Expected::Mode("replayed"),
                 Last::Unknown => Expected::Anything,
             },
@@ -335,7 +337,9 @@ impl Ledger {
                 if known.is_none_or(|known| !self.is_disturbed(known)) && !around.company {
                     return Err(format!("{handle:?} is lost, but Coze has not forgotten it"));
                 }
-                let mut histories = if around.company { self.histories(handle) } else { Vec::new() };
+                // Another turn may have come later, or the store may not know.
+                let stays = around.company || around.away_later;
+                let mut histories = if stays { self.histories(handle) } else { Vec::new() };
                 histories.push(History::default());
                 let known = Known { histories: dedup(histories), ..Known::default() };
                 self.known.insert(handle.clone(), known);
@@ -476,6 +480,11 @@ fn before(turn: &Turn) -> Vec<Said> {
     let system = turn.system.iter().cloned().map(Said::User);
     let last = turn.before.iter().rposition(|said| matches!(said, Said::Bot { .. }));
     system.chain(turn.before.iter().take(last.map_or(0, |last| last + 1)).cloned()).collect()
+}
+
+/// Whether one message is new.
+fn answers_only(turn: &Turn) -> bool {
+    turn.new.len() == 1 && matches!(turn.before.last(), None | Some(Said::Bot { .. }))
 }
 
 /// Whether two transcripts are the same to a gateway; `None` if nobody knows.

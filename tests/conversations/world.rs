@@ -202,8 +202,13 @@ impl World {
         }
         // What has failed may have come before and after; the rest as Coze
         // ran it.
-        let order = |chat: &str| (chat.len(), chat.to_owned());
-        all.sort_by_key(|(_, _, facts, _)| facts.chat.as_ref().map(|id| order(&id.chat)));
+        let lost = |reply: &Reply| {
+            matches!(&reply.outcome, Outcome::Failed { code, .. } if code == "conversation_lost")
+        };
+        all.sort_by_key(|(_, reply, facts, _)| {
+            let chat = facts.chat.as_ref().map(|id| (id.chat.len(), id.chat.clone()));
+            (!lost(reply), chat)
+        });
         for (turn, reply, facts, expected) in &all {
             self.ledger
                 .account(turn, reply, facts, *expected, around, &self.stage.cozes)
@@ -211,7 +216,6 @@ impl World {
             self.hear(turn, reply, around);
         }
         if around.company {
-            let lost = |reply: &Reply| matches!(&reply.outcome, Outcome::Failed { code, .. } if code == "conversation_lost");
             for (turn, reply, facts, expected) in all.iter().filter(|(_, reply, ..)| lost(reply)) {
                 self.ledger.account(turn, reply, facts, *expected, around, &self.stage.cozes)?;
             }
