@@ -37,6 +37,7 @@ pub use record::{Owner, Place, Record, State};
 pub use standing::Standing;
 pub use thread::{Chat, Ending, Settlement, Thread};
 
+use crate::store::kept::Kept;
 use crate::store::{By, Claimed, Entry, Id, Key, Lease, Store, Unavailable};
 use crate::turn::{Prompt, Role};
 use standing::Health;
@@ -122,6 +123,7 @@ impl Conversations {
     /// Remembers in this store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
+        let store: Arc<dyn Store> = Arc::new(Kept::new(store));
         let shared = Shared {
             store,
             prints: OnceLock::new(),

@@ -20,6 +20,7 @@
 //!                        abandoned ── claim ──▶ lent, told that it was
 //! ```
 
+pub mod kept;
 pub mod memory;
 mod open;
 mod place;

@@ -3,7 +3,7 @@
 use cozeway::simulator::Trouble;
 use tokio_util::sync::CancellationToken;
 
-use crate::ledger::Around;
+use crate::ledger::{Around, SECRET};
 use crate::model::Said;
 use crate::random::Random;
 use crate::stage::MODELS;
@@ -133,7 +133,8 @@ fn company(world: &mut World, step: usize, random: &mut Random) -> Plan {
 fn stray(world: &mut World, step: usize, random: &mut Random) -> Turn {
     let mut turn = turn(world, step, random);
     let known: Vec<String> = world.ledger.known.keys().map(|(_, name)| name.clone()).collect();
-    let own: Vec<String> = known.into_iter().filter(|name| name.starts_with("conv_")).collect();
+    let own: Vec<String> =
+        known.into_iter().filter(|name| name.starts_with("conv_") && !name.starts_with(SECRET)).collect();
     let name = match random.below(3) {
         0 => "conv_".to_owned(),
         1 => format!("conv_{:032x}", random.next()),
@@ -230,7 +231,8 @@ fn go_wrong(turn: &mut Turn, random: &mut Random) {
             turn.leaves = Leaves::Midway;
             turn.stop = false;
         }
-        8..=11 => turn.leaves = Leaves::Early(random.next() % 4000),
+        // While its place is looked for, or later.
+        8..=11 => turn.leaves = Leaves::Early(random.next() % *random.clone().pick(&[300, 4000])),
         12..=15 => turn.trouble = waits(false),
         16 | 17 => turn.trouble = Some(Trouble::Refused(*random.pick(&[4013, 700_012_006, 4016, 4028]))),
         18 => turn.trouble = Some(Trouble::ResetUnheard),

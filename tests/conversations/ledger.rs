@@ -12,6 +12,9 @@ use crate::model::{ChatId, History, Parting, Said, holds};
 use crate::stage::MODELS;
 use crate::turn::{Leaves, Turn};
 
+/// What is remembered under an id that no client knows is called so.
+pub(crate) const SECRET: &str = "conv_?";
+
 /// A name in a space.
 pub(crate) type Handle = (String, String);
 
@@ -148,7 +151,7 @@ impl Ledger {
         let system = turn.delta && turn.system.is_some() && turn.system != history.system;
         match known.last {
             Last::Answered if goes_on => Expected::Mode("continued"),
-            Last::Asked if goes_on && turn.new.len() == 1 && !system => Expected::Mode("resumed"),
+            Last::Asked if goes_on && answers_only(turn) && !system => Expected::Mode("resumed"),
             Last::Cut if turn.delta => Expected::Mode("continued"),
             Last::Cut | Last::Asked if !turn.delta => Expected::NotContinued,
             _ => Expected::Anything,
@@ -162,7 +165,9 @@ impl Ledger {
         let (label, before) = (turn.space.label(), before(turn));
         let mut found = Vec::new();
         for ((space, name), known) in &self.known {
-            if *space != label || !name.starts_with("conv_") || known.by_id {
+            // Nobody knows whether who has left has called it by its id.
+            let by_id = known.by_id && known.last != Last::Unknown;
+            if *space != label || !name.starts_with("conv_") || by_id {
                 continue;
             }
             for history in &known.histories {
@@ -179,7 +184,7 @@ impl Ledger {
             [known] if self.is_disturbed(known) => Expected::Anything,
             [known] => match known.last {
                 Last::Answered => Expected::Mode("continued"),
-                Last::Asked if turn.new.len() == 1 => Expected::Mode("resumed"),
+                Last::Asked if answers_only(turn) => Expected::Mode("resumed"),
                 Last::Asked | Last::Cut => Expected::Mode("replayed"),
                 Last::Unknown => Expected::Anything,
             },
@@ -206,13 +211,16 @@ impl Ledger {
         cozes: &[Simulator],
     ) -> Result<(), String> {
         match &reply.outcome {
-            Outcome::Answered { text, finish, .. } => {
+            Outcome::Answered { finish, .. } if finish != "stop" => {
+                Err(format!("a whole answer ends with {finish:?}"))
+            }
+            Outcome::Answered { text, .. } => {
                 if !around.away {
                     let mode = mode(reply).ok_or("an answer does not say what became of its conversation")?;
                     *self.modes.entry(mode.to_owned()).or_default() += 1;
                     self.expected(mode, expected, reply)?;
                 }
-                let cut = turn.stop && finish == "stop" && !text.contains("STOP") && signs(turn);
+                let cut = is_cut(turn, text);
                 self.answered(turn, reply, facts, text, cut, around, cozes)
             }
             Outcome::Failed { code, status, .. } => self.failed(turn, *status, code, around),
@@ -329,7 +337,9 @@ impl Ledger {
                 if known.is_none_or(|known| !self.is_disturbed(known)) && !around.company {
                     return Err(format!("{handle:?} is lost, but Coze has not forgotten it"));
                 }
-                let mut histories = if around.company { self.histories(handle) } else { Vec::new() };
+                // Another turn may have come later, or the store may not know.
+                let stays = around.company || around.away_later;
+                let mut histories = if stays { self.histories(handle) } else { Vec::new() };
                 histories.push(History::default());
                 let known = Known { histories: dedup(histories), ..Known::default() };
                 self.known.insert(handle.clone(), known);
@@ -382,6 +392,13 @@ impl Ledger {
             self.doubt(turn);
             return;
         }
+        if let (None, None, Some(chat)) = (&turn.name, &reply.name, &facts.chat) {
+            // It may be remembered, under an id that nobody has heard of.
+            let history = History { said: turn.transcript(), system: turn.system.clone() };
+            let histories = vec![history.then(Said::Unheard(chat.clone()))];
+            let handle = (turn.space.label(), format!("{SECRET}{}", chat.chat));
+            self.known.insert(handle, Known { histories, ..Known::default() });
+        }
         let fails =
             matches!(turn.trouble, Some(Trouble::Waits(_, true) | Trouble::Fails | Trouble::CannotStart));
         let counts = heard && !fails;
@@ -396,6 +413,10 @@ impl Ledger {
         for handle in handles {
             let old = self.histories(&handle);
             let mut after = if counts { Vec::new() } else { old.clone() };
+            if turn.delta && self.known.get(&handle).is_some_and(|known| self.is_disturbed(known)) {
+                // The client did not stay to be told that it is lost.
+                after.push(History::default());
+            }
             if let (Some(chat), Some(ran)) = (&facts.chat, &facts.ran) {
                 let context = cozes[chat.coze].context_seen(&chat.chat).unwrap_or_default();
                 self.listen(cozes);
@@ -416,6 +437,7 @@ impl Ledger {
                 }
                 self.known.insert(handle, Known { histories: dedup(after), last, places, by_id });
             } else if let Some(known) = self.known.get_mut(&handle) {
+                known.histories = dedup(after);
                 known.last = Last::Unknown;
                 known.by_id |= turn.name.is_some();
             }
@@ -447,9 +469,10 @@ fn dedup(mut histories: Vec<History>) -> Vec<History> {
     kept
 }
 
-/// Whether the bot's words only ever come once.
-fn signs(turn: &Turn) -> bool {
-    !matches!(MODELS[turn.space.model].name, "echo" | "ask")
+/// Whether a stop string has cut an answer.
+pub(crate) fn is_cut(turn: &Turn, text: &str) -> bool {
+    let says_it = !matches!(MODELS[turn.space.model].name, "echo" | "ask");
+    turn.stop && says_it && !text.contains("STOP")
 }
 
 fn mode(reply: &Reply) -> Option<&str> {
@@ -461,6 +484,11 @@ fn before(turn: &Turn) -> Vec<Said> {
     let system = turn.system.iter().cloned().map(Said::User);
     let last = turn.before.iter().rposition(|said| matches!(said, Said::Bot { .. }));
     system.chain(turn.before.iter().take(last.map_or(0, |last| last + 1)).cloned()).collect()
+}
+
+/// Whether one message is new.
+fn answers_only(turn: &Turn) -> bool {
+    turn.new.len() == 1 && matches!(turn.before.last(), None | Some(Said::Bot { .. }))
 }
 
 /// Whether two transcripts are the same to a gateway; `None` if nobody knows.

@@ -15,7 +15,7 @@ use cozeway::store::{
 use tokio_util::sync::CancellationToken;
 
 /// How long the leases of a dead gateway run on.
-pub(crate) const SHORT: Duration = Duration::from_millis(1500);
+pub(crate) const SHORT: Duration = Duration::from_millis(2500);
 
 const TICK: Duration = Duration::from_millis(250);
 

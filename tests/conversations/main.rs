@@ -17,6 +17,7 @@
     reason = "tests"
 )]
 
+mod backend;
 mod call;
 mod chance;
 mod found;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
+use crate::backend::Backend;
 use crate::call::{Outcome, Reply};
 use crate::chance::{Plan, choose};
 use crate::ledger::{Around, Expected, Ledger};
@@ -57,7 +58,7 @@ pub(crate) async fn live(
     steps: usize,
     left_out: &BTreeSet<usize>,
 ) -> Result<BTreeMap<String, usize>, Box<Broken>> {
-    let mut world = World::new(Vec::new()).await;
+    let mut world = World::new(Backend::of(seed), Vec::new()).await;
     for step in (0..steps).filter(|step| !left_out.contains(step)) {
         let mut random = Random::of_step(seed, step);
         world.log.push(format!("step {step}"));
@@ -72,9 +73,10 @@ pub(crate) async fn live(
 }
 
 impl World {
-    pub(crate) async fn new(chats: Vec<Chat>) -> Self {
-        let stage = Stage::new().await;
-        Self { stage, chats, ledger: Ledger::default(), gates: Vec::new(), log: Vec::new() }
+    pub(crate) async fn new(backend: Backend, chats: Vec<Chat>) -> Self {
+        let log = vec![format!("the store is {}", backend.name())];
+        let stage = Stage::new(backend).await;
+        Self { stage, chats, ledger: Ledger::default(), gates: Vec::new(), log }
     }
 
     async fn step(&mut self, step: usize, random: &mut Random) -> Result<(), String> {
@@ -204,8 +206,11 @@ impl World {
         }
         // What has failed may have come before and after; the rest as Coze
         // ran it.
-        let order = |chat: &str| (chat.len(), chat.to_owned());
-        all.sort_by_key(|(_, _, facts, _)| facts.chat.as_ref().map(|id| order(&id.chat)));
+        let lost = |reply: &Reply| matches!(&reply.outcome, Outcome::Failed { code, .. } if code == "conversation_lost");
+        all.sort_by_key(|(_, reply, facts, _)| {
+            let chat = facts.chat.as_ref().map(|id| (id.chat.len(), id.chat.clone()));
+            (!lost(reply), chat)
+        });
         for (turn, reply, facts, expected) in &all {
             self.ledger
                 .account(turn, reply, facts, *expected, around, &self.stage.cozes)
@@ -213,7 +218,6 @@ impl World {
             self.hear(turn, reply, around);
         }
         if around.company {
-            let lost = |reply: &Reply| matches!(&reply.outcome, Outcome::Failed { code, .. } if code == "conversation_lost");
             for (turn, reply, facts, expected) in all.iter().filter(|(_, reply, ..)| lost(reply)) {
                 self.ledger.account(turn, reply, facts, *expected, around, &self.stage.cozes)?;
             }
@@ -234,14 +238,14 @@ impl World {
             return;
         }
         let answers = coze.ran(id).map(|ran| ran.answers).unwrap_or_default();
-        let whole = !turn.stop || answers.is_empty() || text.contains("STOP");
+        let cut = crate::ledger::is_cut(turn, text);
         let words = if chat.sloppy {
             text.replace("\r\n", "\n").replace('\u{e9}', "e\u{301}").trim().to_owned()
         } else {
             text.clone()
         };
         // Who keeps other words than Coze has is taken at its own.
-        let stored = if whole || answers == [text.as_str()] { answers } else { vec![words.clone()] };
+        let stored = if cut { vec![words.clone()] } else { answers };
         chat.said = turn.before.clone();
         chat.said.extend(turn.new.iter().cloned().map(Said::User));
         chat.said.push(Said::Bot { words, stored });
