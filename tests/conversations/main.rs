@@ -8,14 +8,7 @@
 //! and alone lives through that one. A history that breaks a promise is
 //! shortened and printed.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::as_conversions,
-    clippy::print_stderr,
-    clippy::panic,
-    reason = "tests"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions, reason = "tests")]
 
 mod backend;
 mod call;
@@ -30,7 +23,8 @@ mod turn;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 use tokio::task::JoinSet;
 use world::Broken;
