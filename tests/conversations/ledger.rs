@@ -87,7 +87,7 @@ impl Ledger {
             Outcome::Left { .. } => {
                 let runs = cozes[coze].asked(turn.question());
                 let fresh = |ran: &&Ran| !self.accounted.contains(&ChatId { coze, chat: ran.chat.clone() });
-                runs.iter().skip(turn.asked).filter(fresh).next_back().map(|ran| ran.chat.clone())
+                runs.iter().skip(turn.asked).rfind(fresh).map(|ran| ran.chat.clone())
             }
         };
         let ran = chat.as_ref().and_then(|chat| cozes[coze].ran(chat));

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::Answer;
 use crate::access::{Caller, Identity, Permit};
 use crate::catalog::{Memory, Model};
-use crate::conversation::Note;
+use crate::conversation::{Mode, Note};
 use crate::coze;
 use crate::coze::chat::TooLong;
 use crate::http::admit::{Admission, Held};
@@ -102,18 +102,25 @@ async fn answer(
         created: respond::unix_seconds(),
         model: request.model,
     };
-    let mut response = if request.stream {
+    let answered = if request.stream {
         let encoder = Encoder::new(&head, order.choices, request.include_usage, model.reasoning);
-        stream(context, order, encoder, permit).await?
+        stream(context, order, encoder, permit).await
     } else {
-        whole(context, order, &head, model.reasoning, permit).await?
+        whole(context, order, &head, model.reasoning, permit).await
     };
+    let failed = answered.is_err();
+    // An error, too, says which conversation it is about.
+    let mut response = answered.unwrap_or_else(ApiError::into_response);
     context.journal.note(|facts| {
         if let Some(memory) = &facts.memory {
             remarks.note = Some(memory.note);
             remarks.trimmed = remarks.trimmed.max(memory.trimmed);
         }
     });
+    if failed && naming.name.is_none() && remarks.note.is_some_and(|note| note.mode == Mode::New) {
+        // It came to nothing, and nobody will know it.
+        remarks.name = None;
+    }
     remarks.apply(response.headers_mut());
     Ok(response)
 }
