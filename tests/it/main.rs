@@ -14,6 +14,7 @@ mod support;
 
 mod access;
 mod bot_view;
+mod cleanup;
 mod clocks;
 mod conversations;
 mod faults;
