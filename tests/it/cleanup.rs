@@ -11,7 +11,7 @@ use crate::support::gateway::config;
 use crate::support::{Coze, Gateway, Talk, eventually};
 
 fn bot(name: &str) -> &'static str {
-    demo_bots().into_iter().find(|bot| bot.name == name).unwrap().bot_id
+    demo_bots().iter().find(|bot| bot.name == name).unwrap().bot_id
 }
 
 /// Models that are tidied up after.
