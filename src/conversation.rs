@@ -228,9 +228,7 @@ impl Conversations {
         }
         // A turn has gone on after one that was cut: that one counts, and is
         // the last that is known to be good.
-        if abandoned
-            && let (State::Cut(chat), Some(place)) = (&record.state, &mut record.place)
-        {
+        if abandoned && let (State::Cut(chat), Some(place)) = (&record.state, &mut record.place) {
             place.chat.clone_from(chat);
         }
         let (plan, note) = plan(&reading.sent, &record, abandoned, wanted.history_rounds);

@@ -37,8 +37,10 @@ fn says(chat: &Chat, text: &str) -> Turn {
 fn a_transcript_without_a_system_text_leaves_none_in_force() {
     live(|chat| {
         let brief = Some("be brief".to_owned());
-        let before =
-            vec![Said::User("edited".to_owned()), Said::Bot { words: "so".to_owned(), stored: vec!["so".to_owned()] }];
+        let before = vec![
+            Said::User("edited".to_owned()),
+            Said::Bot { words: "so".to_owned(), stored: vec!["so".to_owned()] },
+        ];
         vec![
             Turn { system: brief.clone(), ..says(&chat, "one") },
             Turn { delta: false, before, ..says(&chat, "two") },

@@ -14,7 +14,10 @@ pub(crate) enum Said {
     User(String),
     /// What an assistant said: the client's words, and the messages that Coze
     /// has stored of them.
-    Bot { words: String, stored: Vec<String> },
+    Bot {
+        words: String,
+        stored: Vec<String>,
+    },
     /// What a chat came to that its client did not stay for: Coze's words.
     Unheard(ChatId),
 }

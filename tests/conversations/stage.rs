@@ -75,7 +75,11 @@ impl Stage {
                 "[coze.{name}]\nbase_url = \"http://{}\"\ntoken = \"pat\"\n",
                 listener.local_addr().unwrap()
             );
-            let coze = Simulator::new(Options { tokens: vec!["pat".to_owned()], bots: bots(), ..Options::instant() });
+            let coze = Simulator::new(Options {
+                tokens: vec!["pat".to_owned()],
+                bots: bots(),
+                ..Options::instant()
+            });
             cozes.push(coze.clone());
             serving.push(tokio::spawn(async move { coze.serve(listener).await }));
         }
@@ -111,9 +115,9 @@ impl Stage {
         let held = || self.gateways.iter().map(|gateway| gateway.link.held()).sum::<usize>();
         let work = || self.gateways.iter().map(|gateway| gateway.tracker.len()).sum::<usize>();
         let running = || self.gateways.iter().map(|gateway| gateway.app.limits().running()).sum::<u32>();
-        until(|| held() == 0 && work() == 0 && running() == 0).await.map_err(|()| {
-            format!("still held: {} leases, {} tasks, {} slots", held(), work(), running())
-        })
+        until(|| held() == 0 && work() == 0 && running() == 0)
+            .await
+            .map_err(|()| format!("still held: {} leases, {} tasks, {} slots", held(), work(), running()))
     }
 
     /// Waits until no run goes on at any Coze.

@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use crate::backend::Backend;
 use crate::call::{Outcome, Reply};
 use crate::chance::{Plan, choose};
-use crate::ledger::{Around, Expected, Ledger};
+use crate::expected::Expected;
+use crate::ledger::{Around, Ledger};
 use crate::model::Said;
 use crate::random::Random;
 use crate::stage::{MODELS, Stage};
@@ -104,7 +105,11 @@ impl World {
                 let what = if forget { "forgets" } else { "clears" };
                 self.log.push(format!("  Coze {coze} {what} {conversation}"));
                 let simulator = &self.stage.cozes[coze];
-                if forget { simulator.forget(&conversation) } else { simulator.clear(&conversation) }
+                if forget {
+                    simulator.forget(&conversation)
+                } else {
+                    simulator.clear(&conversation)
+                }
                 self.ledger.disturbed.insert((coze, conversation));
                 Ok(())
             }
@@ -202,9 +207,7 @@ impl World {
         }
         // What has failed may have come before and after; the rest as Coze
         // ran it.
-        let lost = |reply: &Reply| {
-            matches!(&reply.outcome, Outcome::Failed { code, .. } if code == "conversation_lost")
-        };
+        let lost = |reply: &Reply| matches!(&reply.outcome, Outcome::Failed { code, .. } if code == "conversation_lost");
         all.sort_by_key(|(_, reply, facts, _)| {
             let chat = facts.chat.as_ref().map(|id| (id.chat.len(), id.chat.clone()));
             (!lost(reply), chat)
@@ -279,7 +282,9 @@ impl World {
             return Err(format!("{open} answers of Coze are still open"));
         }
         for name in ["main", "side"] {
-            for chat in 0..self.chats.len().min(4) {
+            // A bot that is shown little of what it said is no place for deltas.
+            let shows_all = |chat: &usize| !MODELS[self.chats[*chat].space.model].short;
+            for chat in (0..self.chats.len()).filter(shows_all).take(4).collect::<Vec<_>>() {
                 let turn = Turn {
                     name: Some(name.to_owned()),
                     delta: true,
