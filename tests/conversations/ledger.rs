@@ -283,7 +283,10 @@ impl Ledger {
     /// part of has ended. What they hold has not changed.
     pub(crate) fn doubt(&mut self, turn: &Turn) {
         for handle in self.touched(turn) {
+            let disturbed = self.known.get(&handle).is_some_and(|known| self.is_disturbed(known));
             if let Some(known) = self.known.get_mut(&handle) {
+                // Then it may have been dropped.
+                known.histories.extend(disturbed.then(History::default));
                 known.last = Last::Unknown;
                 known.by_id |= turn.name.as_ref().is_some_and(|name| name.starts_with("conv_"));
             }
@@ -334,8 +337,8 @@ impl Ledger {
         for handle in handles {
             let old = self.histories(&handle);
             let mut after = if counts { Vec::new() } else { old.clone() };
-            if turn.delta && self.known.get(&handle).is_some_and(|known| self.is_disturbed(known)) {
-                // The client did not stay to be told that it is lost.
+            if self.known.get(&handle).is_some_and(|known| self.is_disturbed(known)) {
+                // It is dropped; the client did not stay to be told so.
                 after.push(History::default());
             }
             if let (Some(chat), Some(ran)) = (&facts.chat, &facts.ran) {
