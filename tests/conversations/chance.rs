@@ -72,7 +72,7 @@ fn begin(world: &World, random: &mut Random) -> Chat {
         count => Some(world.chats[random.below(count)].space.clone()).filter(|_| random.percent(50)),
     };
     let space = space.unwrap_or_else(|| Space {
-        key: random.pick::<&str>(&["one", "two"]),
+        key: ["one", "two"][random.below(2)],
         model: random.pick(&models().collect::<Vec<_>>()).to_owned(),
         user: *random.pick(&[None, None, Some("ann"), Some("bob")]),
         hint: *random.pick(&[None, None, Some("h1"), Some("h2")]),

@@ -13,6 +13,7 @@
 mod backend;
 mod call;
 mod chance;
+mod expected;
 mod found;
 mod ledger;
 mod link;
@@ -24,9 +25,9 @@ mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use tokio::time::Instant;
 
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use world::Broken;
 
 /// How many steps the test command takes.

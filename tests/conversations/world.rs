@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use crate::backend::Backend;
 use crate::call::{Outcome, Reply};
 use crate::chance::{Plan, choose};
-use crate::ledger::{Around, Expected, Ledger};
+use crate::expected::Expected;
+use crate::ledger::{Around, Ledger};
 use crate::model::Said;
 use crate::random::Random;
 use crate::stage::{MODELS, Stage};
@@ -281,7 +282,9 @@ impl World {
             return Err(format!("{open} answers of Coze are still open"));
         }
         for name in ["main", "side"] {
-            for chat in 0..self.chats.len().min(4) {
+            // A bot that is shown little of what it said is no place for deltas.
+            let shows_all = |chat: &usize| !MODELS[self.chats[*chat].space.model].short;
+            for chat in (0..self.chats.len()).filter(shows_all).take(4).collect::<Vec<_>>() {
                 let turn = Turn {
                     name: Some(name.to_owned()),
                     delta: true,
