@@ -35,7 +35,7 @@ use crate::catalog::Model;
 use crate::config::Snapshot;
 use crate::conversation::{Conversations, Record};
 use crate::openai::ApiError;
-use crate::relay::Relay;
+use crate::relay::{Leftovers, Relay};
 use crate::telemetry::metrics::Metrics;
 use journal::Journal;
 use lifecycle::Lifecycle;
@@ -108,7 +108,11 @@ impl App {
             // In passthrough mode there is no token but its caller's.
             && let Some(token) = &target.token
         {
-            self.relay.delete(target.clone(), token.current(), place.conversation.clone());
+            self.relay.delete(Leftovers {
+                target: target.clone(),
+                token: token.current(),
+                conversations: vec![place.conversation.clone()],
+            });
         }
     }
 

@@ -27,8 +27,8 @@ use crate::coze::{Call, Target};
 use crate::secret::Secret;
 use crate::turn::{Event, Failure, Kind, Prompt, Reply, StopWords};
 
-pub use cleanup::Cleaned;
 use cleanup::Cleanup;
+pub use cleanup::{Cleaned, Leftovers};
 pub use lent::Lent;
 pub use place::{Asking, Placed, Unplaced, unremembered};
 use run::Run;

@@ -27,7 +27,7 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Show what is remembered, the newest last
+    /// Show what is remembered, what was used last at the end
     List(List),
     /// Forget conversations: by id, by name, or all of a key or user
     Forget(Forget),
@@ -99,6 +99,7 @@ pub(super) fn run(args: Args) -> Result<(), Stop> {
                 }
                 None
             }))?;
+            found.sort_by_key(|shown| shown.used);
             print(&if args.json { json(&found)? } else { table(&found) })
         }
         Command::Forget(args) => forget(args),

@@ -46,7 +46,7 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 /// How long the last words may take, after the grace.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// How large the head of an HTTP/2 request may be: as large as HTTP/1's.
+/// How large the head of an HTTP/2 request may be.
 const MAX_HEADER_LIST_BYTES: u32 = 64 * 1024;
 
 /// How long clients may take for their part.

@@ -10,7 +10,7 @@ use crate::coze::{self, Kind as DeploymentKind, error, retrieve, sse};
 use crate::relay::lent::{remember, remember_later};
 use crate::relay::place::lost;
 use crate::relay::settle::{self, Chat};
-use crate::relay::{Memory, Replay};
+use crate::relay::{Leftovers, Memory, Replay};
 use crate::turn::{Event, Failure, Finish, Kind};
 
 /// What a run came to, as far as its conversation is concerned.
@@ -32,8 +32,8 @@ impl Run {
             Finish::StopWord => Ended::Cut,
         };
         match self.conclude(end) {
-            Some(settlement) => {
-                let remembering = Box::pin(remember(settlement, self.relay.clone()));
+            Some((settlement, leftovers)) => {
+                let remembering = Box::pin(remember(settlement, leftovers, self.relay.clone()));
                 self.phase = Phase::Remembering(remembering, End::Finished(finish));
             }
             None => self.shaping.push(Event::Finished(finish), sink),
@@ -41,8 +41,8 @@ impl Run {
     }
 
     /// Ends the turn's part in its conversation, once; gives what to store of
-    /// it.
-    fn conclude(&mut self, end: Ended) -> Option<Settlement> {
+    /// it, and what nothing refers to once it is stored.
+    fn conclude(&mut self, end: Ended) -> Option<(Settlement, Option<Leftovers>)> {
         let chat = self.account.ids.as_ref().map(Ids::chat);
         let ending = match (end, chat) {
             (Ended::Answered, Some(chat)) => Ending::Answered { chat, asked: self.account.asked },
@@ -53,19 +53,35 @@ impl Run {
             (Ended::Answered, None) | (Ended::Refused, Some(_)) | (Ended::Failed, _) => Ending::Failed,
         };
         let settlement = self.lent.take().and_then(|lent| lent.settlement(ending));
-        if std::mem::take(&mut self.cleanup)
-            && let Some(token) = self.token()
-        {
-            let kept = settlement.as_ref().and_then(Settlement::is_at);
-            let old = settlement.as_ref().and_then(Settlement::was_at);
-            let new = chat.map(|chat| chat.conversation);
-            for conversation in [old, new.filter(|new| old != Some(new))].into_iter().flatten() {
-                if kept != Some(conversation) {
-                    self.relay.delete(self.target.clone(), token.clone(), conversation.to_owned());
+        let leftovers = self.leftovers(settlement.as_ref());
+        match settlement {
+            Some(settlement) => Some((settlement, leftovers)),
+            None => {
+                if let Some(leftovers) = leftovers {
+                    self.relay.delete(leftovers);
                 }
+                None
             }
         }
-        settlement
+    }
+
+    /// The conversations of Coze's that nothing refers to once this is
+    /// stored, for a model that wants them deleted; once.
+    fn leftovers(&mut self, settlement: Option<&Settlement>) -> Option<Leftovers> {
+        if !std::mem::take(&mut self.cleanup) {
+            return None;
+        }
+        let kept = settlement.and_then(Settlement::is_at);
+        let old = settlement.and_then(Settlement::was_at);
+        let new = self.account.ids.as_ref().map(|ids| ids.conversation.as_str());
+        let conversations: Vec<String> = [old, new.filter(|new| old != Some(new))]
+            .into_iter()
+            .flatten()
+            .filter(|conversation| kept != Some(conversation))
+            .map(str::to_owned)
+            .collect();
+        let token = self.token().filter(|_| !conversations.is_empty())?;
+        Some(Leftovers { target: self.target.clone(), token, conversations })
     }
 
     /// The end is remembered, or will not be.
@@ -113,8 +129,8 @@ impl Run {
             () => Ended::Failed,
         };
         match self.conclude(end) {
-            Some(settlement) => {
-                let remembering = Box::pin(remember(settlement, self.relay.clone()));
+            Some((settlement, leftovers)) => {
+                let remembering = Box::pin(remember(settlement, leftovers, self.relay.clone()));
                 self.phase = Phase::Remembering(remembering, End::Failed(failure));
                 Ok(())
             }
@@ -125,6 +141,10 @@ impl Run {
     /// Coze has forgotten the conversation: the whole transcript goes to a
     /// fresh one. The client knows of nothing yet.
     fn begin_again(&mut self, replay: Replay) -> Result<(), Failure> {
+        // What began elsewhere has its cost, too.
+        let meter = self.meter.clone();
+        self.settle(self.account.ids.is_some());
+        self.meter = meter;
         self.abandon();
         let Replay { mut prompt, user_id, may_trim } = replay;
         let trimmed = coze::chat::fit(&mut prompt, self.target.deployment.kind);
@@ -208,8 +228,9 @@ impl Drop for Run {
                 self.abandon();
             }
         }
-        if let Some(settlement) = self.conclude(if answered { Ended::Answered } else { Ended::Cut }) {
-            remember_later(settlement, &self.relay);
+        let end = if answered { Ended::Answered } else { Ended::Cut };
+        if let Some((settlement, leftovers)) = self.conclude(end) {
+            remember_later(settlement, leftovers, &self.relay);
         }
     }
 }

@@ -173,7 +173,7 @@ impl Link {
                 (state.connection, state.number) = (Some(connection.clone()), number);
                 drop(state);
                 if was_away {
-                    tracing::info!("the state store is back");
+                    tracing::debug!("connected again");
                 }
                 return Ok((connection, number));
             }
@@ -191,7 +191,8 @@ impl Link {
     fn go_away(&self, why: &str) {
         let before = self.state().away.replace(Away { since: Instant::now(), why: why.to_owned() });
         if before.is_none() {
-            tracing::warn!(why, "the state store is away");
+            // Who asks tells the operator.
+            tracing::debug!(why, "the server is away");
         }
     }
 
