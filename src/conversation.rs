@@ -205,8 +205,8 @@ impl Conversations {
             Some(Name::Own(_)) => record.by_id = record.name.is_none(),
             Some(Name::Nobodys) | None => {}
         }
-        // A turn has gone on after one that was cut: that one counts, and is
-        // the last that is known to be good.
+        // A turn came after one that was cut, and waited for its end before it
+        // went on: as far as anybody knows, that one counts.
         if abandoned && let (State::Cut(chat), Some(place)) = (&record.state, &mut record.place) {
             place.chat.clone_from(chat);
         }
@@ -312,7 +312,9 @@ fn read(prints: &Fingerprints, wanted: &Wanted<'_>) -> Reading {
         (None, _) => messages.first().map(|message| prints.system(&message.text)),
     };
     let sent = Sent {
-        delta: name.is_some() && !whole && new == 0,
+        // An assistant's message says that it is the transcript, even one that
+        // is empty: its question was sent before.
+        delta: name.is_some() && !whole && new == 0 && !prompt.answered,
         messages: messages.len(),
         pinned: prompt.pinned,
         new,

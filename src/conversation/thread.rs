@@ -197,6 +197,12 @@ impl Thread {
         !self.delta
     }
 
+    /// Coze's conversation, where it goes on in one.
+    #[must_use]
+    pub fn place(&self) -> Option<&str> {
+        self.before.place.as_ref().map(|place| place.conversation.as_str())
+    }
+
     /// Whether it goes on in a conversation of Coze's.
     #[must_use]
     pub fn goes_on(&self) -> bool {

@@ -42,7 +42,10 @@ use pool::{Connection, Pool};
 const PROMPT: Duration = Duration::from_secs(1);
 
 /// The largest body that is read of an answer that is not a stream.
-const MAX_JSON_BYTES: usize = 256 * 1024;
+const MAX_JSON_BYTES: usize = 16 * 1024 * 1024;
+
+/// The largest body that is read of a refusal where a stream was wanted.
+const MAX_REFUSAL_BYTES: usize = 256 * 1024;
 
 /// How long such a body may take.
 const JSON_TIMEOUT: Duration = Duration::from_secs(10);
@@ -158,20 +161,20 @@ impl Client {
             let bytes = ByteStream { body: incoming, _reading: self.0.line.reading() };
             return Ok(Opened { log_id, bytes });
         }
-        let body = read_small(incoming).await.unwrap_or_default();
+        let body = read_whole(incoming, MAX_REFUSAL_BYTES).await.unwrap_or_default();
         let failure = judge(head.status, &kind, retry_after, &body);
         let mut failure = failure.unwrap_or_else(|| unexpected(head.status, &kind));
         failure.log_id = failure.log_id.or(log_id);
         Err(failure)
     }
 
-    /// Makes a call that is answered by a small JSON body, and gives that.
+    /// Makes a call that is answered by a JSON body, and gives that.
     ///
     /// # Errors
     /// If Coze cannot be reached, refuses, or answers with anything else.
     pub async fn fetch(&self, call: &Call, token: &Secret) -> Result<Bytes, Failure> {
         let (told, Answer { head, incoming }) = self.send(call, token).await?;
-        let body = read_small(incoming).await?;
+        let body = read_whole(incoming, MAX_JSON_BYTES).await?;
         match judge(head.status, &told.kind, told.retry_after, &body) {
             Some(failure) => Err(failure.without(token.expose())),
             None if head.status.is_success() => Ok(body),
@@ -274,12 +277,12 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-async fn read_small(mut incoming: Incoming) -> Result<Bytes, Failure> {
+async fn read_whole(mut incoming: Incoming, limit: usize) -> Result<Bytes, Failure> {
     let read = async {
         let mut body = BytesMut::new();
         while let Some(bytes) = poll_fn(|cx| incoming.poll_bytes(cx)).await {
             let bytes = bytes.map_err(|error| broke_off(&error))?;
-            if body.len() + bytes.len() > MAX_JSON_BYTES {
+            if body.len() + bytes.len() > limit {
                 return Err(Failure::new(Kind::Broken, "Coze's answer is larger than it can be."));
             }
             body.extend_from_slice(&bytes);

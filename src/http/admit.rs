@@ -50,7 +50,9 @@ impl Admission<'_> {
         let slots = u32::try_from(choices).unwrap_or(u32::MAX);
         let admitting = self.limits.admit_everywhere(self.subject.clone(), self.quotas, slots, now());
         let (admitted, standing) = admitting.await;
-        if let Some(standing) = standing {
+        // Who is refused here need not ask the others how it stands.
+        let here = || self.limits.standing(&self.subject, &self.quotas, now());
+        if let Some(standing) = standing.or_else(|| admitted.is_err().then(here)) {
             let _ = self.standing.set(standing);
         }
         admitted.map_err(|over| {

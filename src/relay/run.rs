@@ -63,6 +63,8 @@ pub(super) struct Run {
     memory: Option<Memory>,
     /// Whether Coze's conversation is deleted unless it is remembered.
     cleanup: bool,
+    /// Conversations of Coze's that the turn has left behind.
+    strays: Vec<String>,
 }
 
 enum Phase {
@@ -121,6 +123,7 @@ impl Run {
             lent,
             replay,
             cleanup: order.cleanup,
+            strays: Vec::new(),
         }
     }
 

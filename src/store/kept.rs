@@ -39,7 +39,9 @@ impl Drop for Parcel {
         if let Some(Claimed::Lent { lease, entry, abandoned: false }) = self.claimed.take() {
             let store = Arc::clone(&self.store);
             self.runtime.spawn(async move {
-                if let Err(away) = store.settle(lease, Outcome::Keep(entry)).await {
+                // One that the claim has made holds nothing.
+                let outcome = if entry.value.is_empty() { Outcome::Drop } else { Outcome::Keep(entry) };
+                if let Err(away) = store.settle(lease, outcome).await {
                     tracing::debug!(%away, "a claim that nobody waits for could not be put back");
                 }
             });
@@ -136,6 +138,20 @@ mod tests {
         let again = store.claim(by, HOUR).await.unwrap();
         let Claimed::Lent { entry: known, abandoned: false, .. } = again else { panic!("{again:?}") };
         assert_eq!(known, entry());
+    }
+
+    #[tokio::test]
+    async fn an_entry_that_a_lost_claim_has_made_is_gone() {
+        let memory: Arc<dyn Store> = Arc::new(Memory::new(HOUR).unwrap());
+        let store = Kept::new(Arc::clone(&memory));
+        let mut claim = store.claim(By::Name { name: [2; 16], space: [0; 16], id: Id([9; 16]) }, HOUR);
+        assert!(futures_util::poll!(&mut claim).is_pending());
+        tokio::task::yield_now().await;
+        assert_eq!(memory.counts().await.unwrap().named, 1);
+        drop(claim);
+        while memory.counts().await.unwrap().entries > 0 {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]

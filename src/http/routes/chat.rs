@@ -117,8 +117,9 @@ async fn answer(
             remarks.trimmed = remarks.trimmed.max(memory.trimmed);
         }
     });
-    if failed && naming.name.is_none() && remarks.note.is_some_and(|note| note.mode == Mode::New) {
-        // It came to nothing, and nobody will know it.
+    let goes_on = |note: Note| matches!(note.mode, Mode::Continued | Mode::Resumed);
+    if failed && naming.name.is_none() && !remarks.note.is_some_and(goes_on) {
+        // A beginning came to nothing, and nobody will know it.
         remarks.name = None;
     }
     remarks.apply(response.headers_mut());

@@ -13,6 +13,9 @@ use crate::relay::settle::{self, Chat};
 use crate::relay::{Leftovers, Memory, Replay};
 use crate::turn::{Event, Failure, Finish, Kind};
 
+/// How long Coze may take to cancel a chat.
+const CANCEL_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// What a run came to, as far as its conversation is concerned.
 #[derive(Clone, Copy, Debug)]
 enum Ended {
@@ -74,12 +77,16 @@ impl Run {
         let kept = settlement.and_then(Settlement::is_at);
         let old = settlement.and_then(Settlement::was_at);
         let new = self.account.ids.as_ref().map(|ids| ids.conversation.as_str());
-        let conversations: Vec<String> = [old, new.filter(|new| old != Some(new))]
+        let strays = self.strays.iter().map(String::as_str);
+        let mut conversations: Vec<String> = old
             .into_iter()
-            .flatten()
+            .chain(new)
+            .chain(strays)
             .filter(|conversation| kept != Some(conversation))
             .map(str::to_owned)
             .collect();
+        conversations.sort_unstable();
+        conversations.dedup();
         let token = self.token().filter(|_| !conversations.is_empty())?;
         Some(Leftovers { target: self.target.clone(), token, conversations })
     }
@@ -145,6 +152,9 @@ impl Run {
         let meter = self.meter.clone();
         self.settle(self.account.ids.is_some());
         self.meter = meter;
+        // What Coze made instead, nobody will know of, nor of what it forgot.
+        self.strays.extend(self.account.ids.as_ref().map(|ids| ids.conversation.clone()));
+        self.strays.extend(self.lent.as_ref().and_then(|lent| lent.place()).map(str::to_owned));
         self.abandon();
         let Replay { mut prompt, user_id, may_trim } = replay;
         let trimmed = coze::chat::fit(&mut prompt, self.target.deployment.kind);
@@ -184,7 +194,8 @@ impl Run {
         let call = retrieve::cancel(&ids.conversation, &ids.chat);
         let target = self.target.clone();
         self.relay.spawn(async move {
-            if let Err(failure) = target.deployment.client.fetch(&call, &token).await {
+            let cancelling = target.deployment.client.fetch(&call, &token);
+            if let Ok(Err(failure)) = tokio::time::timeout(CANCEL_TIMEOUT, cancelling).await {
                 tracing::debug!(%failure, "a chat that nobody waits for could not be cancelled");
             }
         });

@@ -30,13 +30,15 @@ pub(super) fn coded(status: u16, code: u32) -> Mishap {
 }
 
 /// Every way to be told that a conversation is not there.
-fn ways() -> [(&'static str, Mishap); 5] {
+fn ways() -> [(&'static str, Mishap); 7] {
     [
         ("another conversation", Mishap::Elsewhere),
         ("not the user's", refused(103_000_001, "unauthorized access : user not match")),
         ("not found", refused(103_000_002, "conversation not found")),
         ("not found, in JSON", coded(200, 103_000_002)),
         ("not found in the cloud", coded(400, 4200)),
+        ("no such conversation in the cloud", coded(200, 4001)),
+        ("none at all in the cloud", coded(400, 4002)),
     ]
 }
 
