@@ -21,6 +21,9 @@ use crate::store;
 /// when the gateway stops.
 const LAST_WORK: Duration = Duration::from_secs(5);
 
+/// How long the other gateways may be told what was used, at the end.
+const LAST_SHARING: Duration = Duration::from_secs(1);
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -76,11 +79,9 @@ pub(super) async fn gateway(
         tracing::warn!("requests were still in flight at the end of the grace");
     }
     tracker.close();
-    let last = async {
-        tracker.wait().await;
-        app.limits().share_rest().await;
-    };
-    let _ = tokio::time::timeout(LAST_WORK, last).await;
+    let _ = tokio::time::timeout(LAST_WORK, tracker.wait()).await;
+    // What that work has charged, too.
+    let _ = tokio::time::timeout(LAST_SHARING, app.limits().share_rest()).await;
     Ok(())
 }
 

@@ -183,12 +183,13 @@ impl Client {
     }
 
     async fn send(&self, call: &Call, token: &Secret) -> Result<(Told, Answer), Failure> {
-        let bearer = HeaderValue::try_from(format!("Bearer {}", token.expose()))
+        let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose()))
             .map_err(|_| Failure::new(Kind::Auth, "The Coze token holds characters that no header takes."))?;
+        bearer.set_sensitive(true);
         let pass = self.0.line.admit()?;
         // A kept connection can close under a request: the server ends it as
-        // idle while the request is on its way. Then nothing of the request
-        // was taken up, and it may be sent once more.
+        // idle while the request is on its way. Then most likely nothing of
+        // the request was taken up, and it is sent once more.
         if let Some(kept) = self.0.pool.take() {
             let start = Instant::now();
             match self.ask(kept, call, &bearer).await {
@@ -210,7 +211,10 @@ impl Client {
         let connection = match Box::pin(self.0.connector.connect()).await {
             Ok(socket) => Connection::new(socket, self.0.line.connected()),
             Err(error) => {
-                pass.missed();
+                // That this process has no more files says nothing of Coze.
+                if !is_out_of_files(&*error) {
+                    pass.missed();
+                }
                 let failure = Failure::new(Kind::Unreachable(None), "Coze cannot be reached.");
                 return Err(failure.with_detail(chain(&*error)));
             }
@@ -263,6 +267,21 @@ fn broken(message: &str, error: &Broken) -> Failure {
     let mut failure = Failure::new(Kind::Broken, message).with_detail(error.to_string());
     failure.may_be_running = true;
     failure
+}
+
+/// Whether an error is that no more files may be opened.
+fn is_out_of_files(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<std::io::Error>() {
+            let number = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+            if matches!(number, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE)) {
+                return true;
+            }
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// An error with all its causes, in one line.

@@ -119,5 +119,7 @@ async fn shortened(seed: u64, mut broken: Broken) -> Broken {
 fn report(seed: u64, broken: &Broken) -> String {
     let skipped = broken.log.len().saturating_sub(LOG);
     let log = broken.log[skipped..].join("\n");
-    format!("seed {seed}, step {}:\n{log}\n\n{}\n\nAgain: COZEWAY_TEST_SEED={seed}", broken.step, broken.why)
+    // What is wrong comes first: whoever shows only a part shows the beginning.
+    let Broken { step, why, .. } = broken;
+    format!("seed {seed}, step {step}: {why}\n\n{log}\n\n{why}\n\nAgain: COZEWAY_TEST_SEED={seed}")
 }
