@@ -31,6 +31,8 @@ pub struct Thread {
     sent: Sent,
     note: Note,
     delta: bool,
+    /// Whether Coze knows the conversation no more.
+    forgotten: bool,
     said: String,
 }
 
@@ -160,7 +162,8 @@ impl Thread {
             Plan::Rebuild { .. } => Sent::Fresh { messages: messages + 1 },
             Plan::Detached | Plan::Fresh => Sent::Fresh { messages },
         };
-        Self { memory, held, space, before, chain, root, system, sent, note, delta, said: String::new() }
+        let (forgotten, said) = (false, String::new());
+        Self { memory, held, space, before, chain, root, system, sent, note, delta, forgotten, said }
     }
 
     /// What its client calls it: its name, or its id.
@@ -200,7 +203,8 @@ impl Thread {
     /// Coze's conversation, where it goes on in one.
     #[must_use]
     pub fn place(&self) -> Option<&str> {
-        self.before.place.as_ref().map(|place| place.conversation.as_str())
+        let place = self.before.place.as_ref().filter(|_| !self.forgotten);
+        place.map(|place| place.conversation.as_str())
     }
 
     /// Whether it goes on in a conversation of Coze's.
@@ -219,12 +223,13 @@ impl Thread {
     }
 
     /// Coze has forgotten the conversation: the whole transcript goes to a
-    /// fresh one instead.
+    /// fresh one instead. Until that is answered the old one stays as it was,
+    /// so that a client may try again under its name.
     pub fn replay(&mut self) {
         if let Sent::On { all, .. } = self.sent {
             self.sent = Sent::Fresh { messages: all };
         }
-        self.before.place = None;
+        self.forgotten = true;
         self.note = Note::new(Mode::Replayed, Some(Reason::Forgotten));
         self.said.clear();
     }
@@ -245,8 +250,8 @@ impl Thread {
 
     /// Ends the turn; gives what to store.
     pub fn end(self, ending: Ending<'_>) -> Settlement {
+        let old = self.place().map(str::to_owned);
         let Self { memory, held, space, before, chain, root, system, sent, said, delta, .. } = self;
-        let old = before.place.as_ref().map(|place| place.conversation.clone());
         let draft = Draft { before, root, system, delta, sent };
         let after = match ending {
             Ending::Answered { chat, asked } => {

@@ -162,7 +162,23 @@ async fn it_is_tried_in_one_fresh_conversation_and_no_more() {
     between.next_chat(coded(200, 103_000_002));
     between.next_chat(coded(200, 103_000_001));
     assert_eq!(talk.says(&["a", "a", "b"]).await.error(), (502, "upstream_auth_failed"));
-    talk.says(&["a", "a", "b"]).await.assert("replayed; reason=unknown", "a [a] b");
+    // As before: what was not replayed is not forgotten here either.
+    between.next_chat(coded(200, 103_000_002));
+    talk.says(&["a", "a", "b"]).await.assert("replayed; reason=forgotten", "a [a] b");
+}
+
+#[tokio::test]
+async fn an_id_outlives_a_replay_that_fails() {
+    let (_coze, between, gateway) = troubled("", "").await;
+    let talk = Talk::new(&gateway, &between.coze, "echo");
+    let first = talk.says(&["a"]).await;
+    let by_id = talk.named(first.name());
+    between.next_chat(coded(200, 103_000_002));
+    between.next_chat(coded(200, 103_000_001));
+    assert_eq!(by_id.says(&["a", "a", "b"]).await.error(), (502, "upstream_auth_failed"));
+    clear(&between.coze, first.place()).await;
+    by_id.says(&["a", "a", "b"]).await.assert("replayed; reason=forgotten", "a [a] b");
+    by_id.says(&["c"]).await.assert("continued", "a [a] b [b] c");
 }
 
 #[tokio::test]
@@ -181,6 +197,7 @@ async fn a_replay_that_coze_cannot_store_is_trimmed_or_refused() {
         let third = talk.says(&[a, a, b, b, c]).await;
         if model == "strict" {
             assert_eq!(third.error(), (400, "context_length_exceeded"));
+            between.next_chat(Mishap::Elsewhere);
             assert_eq!(talk.says(&[a, a, b, b, c]).await.error(), (400, "context_length_exceeded"));
         } else {
             third.assert("replayed; reason=forgotten", &format!("{b} [{b}] {c}"));
