@@ -174,10 +174,18 @@ impl Store for Redis {
             call.arg(&lease.id.0).arg(lease.fence);
             let again = match outcome {
                 Outcome::Keep(entry) => {
+                    call.arg("keep");
                     add_entry(&mut call, &Entry { id: lease.id, ..entry });
                     Again::Yes
                 }
-                Outcome::Drop => Again::No,
+                Outcome::Drop => {
+                    call.arg("drop");
+                    Again::No
+                }
+                Outcome::Abandon => {
+                    call.arg("abandon");
+                    Again::No
+                }
             };
             let done: u64 = self.link.call(&call, again).await?;
             Ok(if done > 0 { Settled::Done } else { Settled::Lost })

@@ -206,6 +206,10 @@ impl<'c> Steps<'c> {
                 self.write(Entry { id, ..entry.clone() }, Some(seq), fence)?;
             }
             Outcome::Drop => self.remove_keys(seq, id, root.as_ref(), name.as_ref())?,
+            // It has run out; by its old fence it cannot be renewed either.
+            Outcome::Abandon => {
+                self.rows.lend(&LeaseRow { until: 0, fence: fence.saturating_add(1), ..*held })?
+            }
         }
         Ok(())
     }
