@@ -161,7 +161,8 @@ pub enum Outcome {
     /// The entry is forgotten.
     Drop,
     /// The entry is free, and abandoned as if the lease had run out: whoever
-    /// claims it next is told so, and it has no head. No use of it.
+    /// claims it next is told so, and it has no head. No use of it. What was
+    /// settled stays so.
     Abandon,
 }
 

@@ -80,6 +80,7 @@ fn what_is_abandoned_by_its_holder_is_free_and_says_so() {
         let again = stage.lent(id(&entry)).await;
         assert!(again.abandoned);
         assert_eq!(stage.settle(again.lease, Outcome::Keep(entry.clone())).await, Settled::Done);
+        assert_eq!(stage.settle(again.lease, Outcome::Abandon).await, Settled::Lost, "no lease is left");
         let again = stage.lent(head(2, 3)).await;
         assert_eq!((again.entry, again.abandoned), (entry, false));
     });

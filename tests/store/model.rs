@@ -141,7 +141,8 @@ impl Model {
     }
 
     fn settle(&mut self, lease: Lease, outcome: Outcome) -> Settled {
-        if self.row(lease.id).is_none_or(|row| row.fence != lease.fence) {
+        let row = self.row(lease.id).filter(|row| row.fence == lease.fence);
+        if row.is_none_or(|row| outcome == Outcome::Abandon && row.lent.is_none()) {
             return Settled::Lost;
         }
         match outcome {

@@ -126,7 +126,8 @@ impl Table {
     }
 
     pub(super) fn settle(&mut self, lease: Lease, outcome: Outcome, now: Instant) -> Settled {
-        if self.rows.get(&lease.id).is_none_or(|row| row.fence != lease.fence) {
+        let row = self.rows.get(&lease.id).filter(|row| row.fence == lease.fence);
+        if row.is_none_or(|row| outcome == Outcome::Abandon && row.until.is_none()) {
             return Settled::Lost;
         }
         match outcome {

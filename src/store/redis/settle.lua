@@ -7,6 +7,9 @@ if not e or e.f ~= fence then
     return 0
 end
 if ARGV[4] == 'abandon' then
+    if not e.t then
+        return 0
+    end
     local key = P .. 'e:' .. e.id
     hide_head(e)
     redis.call('HDEL', key, 'h')

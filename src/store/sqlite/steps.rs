@@ -179,7 +179,9 @@ impl<'c> Steps<'c> {
         }
         // It may have been settled before.
         match self.by_id(id)? {
-            Some(Row { seq, entry, fence: settled, lease: None, .. }) if settled == fence => {
+            Some(Row { seq, entry, fence: settled, lease: None, .. })
+                if settled == fence && *outcome != Outcome::Abandon =>
+            {
                 if let Some(head) = &entry.head {
                     self.index.remove(Kind::Head, head, seq);
                 }
