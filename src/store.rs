@@ -194,7 +194,7 @@ pub struct Counts {
 /// may still renew or settle until then.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The key of all keyed hashes: random, made at the store's first use and
-    /// the same ever after.
+    /// the same ever after, unless the store has lost all that it knew.
     fn secret(&self) -> Pending<'_, [u8; 32]>;
 
     /// Looks for an entry and lends it for `lease`. An entry whose lease has

@@ -54,7 +54,7 @@ struct Stage {
 impl Stage {
     async fn new() -> Self {
         let memory = Conversations::in_memory();
-        let prints = memory.prints().await.unwrap().clone();
+        let prints = memory.prints().await.unwrap().as_ref().clone();
         Self { memory, prints }
     }
 
