@@ -35,12 +35,18 @@ impl Kept {
 
 impl Drop for Parcel {
     fn drop(&mut self) {
-        // An abandoned one stays so: what has happened to it is not known.
-        if let Some(Claimed::Lent { lease, entry, abandoned: false }) = self.claimed.take() {
+        if let Some(Claimed::Lent { lease, entry, abandoned }) = self.claimed.take() {
             let store = Arc::clone(&self.store);
             self.runtime.spawn(async move {
-                // One that the claim has made holds nothing.
-                let outcome = if entry.value.is_empty() { Outcome::Drop } else { Outcome::Keep(entry) };
+                let outcome = if abandoned {
+                    // It stays so: what has happened to it is not known.
+                    Outcome::Abandon
+                } else if entry.value.is_empty() {
+                    // One that the claim has made holds nothing.
+                    Outcome::Drop
+                } else {
+                    Outcome::Keep(entry)
+                };
                 if let Err(away) = store.settle(lease, outcome).await {
                     tracing::debug!(%away, "a claim that nobody waits for could not be put back");
                 }
@@ -152,6 +158,29 @@ mod tests {
         while memory.counts().await.unwrap().entries > 0 {
             tokio::task::yield_now().await;
         }
+    }
+
+    #[tokio::test]
+    async fn an_abandoned_claim_that_nobody_waits_for_stays_abandoned_and_is_free() {
+        let memory: Arc<dyn Store> = Arc::new(Memory::new(HOUR).unwrap());
+        let store = Kept::new(Arc::clone(&memory));
+        store.insert(entry()).await.unwrap();
+        let by = By::Id { id: entry().id, space: entry().space };
+        assert!(matches!(memory.claim(by, Duration::ZERO).await, Ok(Claimed::Lent { .. })));
+        let mut claim = store.claim(by, HOUR);
+        assert!(futures_util::poll!(&mut claim).is_pending());
+        tokio::task::yield_now().await;
+        assert!(memory.list(None, 1).await.unwrap()[0].lent);
+        drop(claim);
+        let freed = async {
+            while memory.list(None, 1).await.unwrap()[0].lent {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), freed).await.expect("nobody holds it");
+        let again = store.claim(by, HOUR).await.unwrap();
+        let Claimed::Lent { entry: known, abandoned: true, .. } = again else { panic!("{again:?}") };
+        assert_eq!(known, Entry { head: None, ..entry() });
     }
 
     #[tokio::test]

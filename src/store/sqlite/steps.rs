@@ -197,7 +197,9 @@ impl<'c> Steps<'c> {
         }
         // It may have been settled before.
         match self.by_id(id)? {
-            Some(Row { seq, entry, fence: settled, lease: None, .. }) if settled == fence => {
+            Some(Row { seq, entry, fence: settled, lease: None, .. })
+                if settled == fence && *outcome != Outcome::Abandon =>
+            {
                 if let Some(head) = &entry.head {
                     self.index.remove(Kind::Head, head, seq);
                 }
@@ -224,6 +226,10 @@ impl<'c> Steps<'c> {
                 self.write(Entry { id, ..entry.clone() }, Some(seq), fence)?;
             }
             Outcome::Drop => self.remove_keys(seq, id, root.as_ref(), name.as_ref())?,
+            // It has run out; by its old fence it cannot be renewed either.
+            Outcome::Abandon => {
+                self.rows.lend(&LeaseRow { until: 0, fence: fence.saturating_add(1), ..*held })?
+            }
         }
         Ok(())
     }
