@@ -5,9 +5,10 @@
 //! file, the index may name rows that are gone or have other keys by now, but
 //! it never lacks one: a row is believed, the index is not.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, Result};
+use tokio::time::Instant;
 
 use super::super::{By, Claimed, Counts, Entry, Id, Key, Lease, Listed, Outcome, Settled};
 use super::index::{Index, Kind, LAST};
