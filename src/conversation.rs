@@ -169,7 +169,7 @@ impl Conversations {
         wanted: &Wanted<'_>,
     ) -> Result<Begun, Unavailable> {
         let reading = read(prints, wanted);
-        let id = Id::random().map_err(|error| Unavailable(error.to_string()))?;
+        let id = Id::random();
         let by = match wanted.name {
             // Nothing can be known of a beginning.
             None if reading.sent.is_first() => return Ok(self.unknown(id, wanted, reading, None)),

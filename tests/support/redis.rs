@@ -34,7 +34,7 @@ impl Server {
     pub(crate) fn new(more: &[&str]) -> Option<Self> {
         let program = std::env::var_os("COZEWAY_TEST_REDIS_SERVER")?;
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-        let folder = folder.join(format!("redis-{}", Id::random().expect("random bytes")));
+        let folder = folder.join(format!("redis-{}", Id::random()));
         std::fs::create_dir_all(&folder).expect("a folder");
         let more = more.iter().map(|&setting| setting.to_owned()).collect();
         Some(Self { program, folder, port: free_port(), more, child: None })
@@ -100,7 +100,7 @@ impl Drop for Server {
 /// below those that connections get.
 fn free_port() -> u16 {
     loop {
-        let Id([one, two, ..]) = Id::random().expect("random bytes");
+        let Id([one, two, ..]) = Id::random();
         let port = 10_000 + u16::from_be_bytes([one, two]) % 20_000;
         if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
