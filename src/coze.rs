@@ -13,6 +13,7 @@ pub mod conversation;
 pub mod error;
 pub mod messages;
 pub mod retrieve;
+mod scan;
 pub mod sse;
 pub mod token;
 

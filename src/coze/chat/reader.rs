@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use xxhash_rust::xxh64::{Xxh64, xxh64};
 
-use super::wire::{Chat, Fault, Message, Word};
+use super::wire::{Chat, Fault, Message, Plain, Raw, Word};
 use crate::coze::{card, sse};
 use crate::turn::{Event, Failure, Finish, Kind, Text, Usage};
 use failures::{chat_failed, error_event, fault};
@@ -391,7 +391,7 @@ fn is_error(name: &[u8]) -> bool {
 }
 
 /// Reads an event's data.
-fn parse<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, Failure> {
+fn parse<'a, T: Plain<'a> + Deserialize<'a>>(data: &'a [u8]) -> Result<T, Failure> {
     let garbage = |detail: String| {
         Failure::new(Kind::Broken, "Coze sent an event that makes no sense.").with_detail(detail)
     };
@@ -401,13 +401,13 @@ fn parse<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, Failure> {
     }
     // Checked once here; the parser then need not check every string.
     let text = std::str::from_utf8(data).map_err(|error| garbage(error.to_string()))?;
-    serde_json::from_str(text).map_err(|error| garbage(error.to_string()))
+    T::plain(text).map_or_else(|| serde_json::from_str(text), Ok).map_err(|error| garbage(error.to_string()))
 }
 
 /// A field that holds text.
-fn string(raw: Option<&serde_json::value::RawValue>) -> Result<Option<Text<'_>>, Failure> {
+fn string(raw: Option<Raw<'_>>) -> Result<Option<Text<'_>>, Failure> {
     raw.map(|raw| {
-        Text::from_json_literal(raw.get()).ok_or_else(|| {
+        Text::from_json_literal(raw.0).ok_or_else(|| {
             Failure::new(Kind::Broken, "Coze sent an event that makes no sense.")
                 .with_detail("the text of a message is not a string")
         })
