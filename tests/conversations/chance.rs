@@ -1,9 +1,11 @@
 //! What happens next.
 
+use std::time::Duration;
+
 use cozeway::simulator::Trouble;
 use tokio_util::sync::CancellationToken;
 
-use crate::ledger::{Around, SECRET};
+use crate::ledger::{Around, Crash, SECRET};
 use crate::model::Said;
 use crate::random::Random;
 use crate::stage::MODELS;
@@ -37,6 +39,11 @@ pub(crate) fn choose(world: &mut World, step: usize, random: &mut Random) -> Pla
         let chat = begin(world, random);
         world.chats.push(chat);
     }
+    let has_server = world.stage.backend.server().is_some();
+    if has_server && random.percent(8) {
+        return crash(world, step, random);
+    }
+    let is_killed = has_server && random.percent(50);
     match random.below(100) {
         0 => Plan::RestartStore,
         1 | 2 => Plan::Restart(random.below(2)),
@@ -46,12 +53,12 @@ pub(crate) fn choose(world: &mut World, step: usize, random: &mut Random) -> Pla
         },
         7 | 8 => {
             let turn = Turn { trouble: None, leaves: Leaves::Never, ..turn(world, step, random) };
-            Plan::Turns(vec![turn], Around { away: true, ..Around::default() })
+            Plan::Turns(vec![turn], Around { away: true, is_killed, ..Around::default() })
         }
         9 => {
             let trouble = Some(Trouble::Waits(CancellationToken::new(), false));
             let turn = Turn { trouble, leaves: Leaves::Never, ..turn(world, step, random) };
-            Plan::Turns(vec![turn], Around { away_later: true, ..Around::default() })
+            Plan::Turns(vec![turn], Around { away_later: true, is_killed, ..Around::default() })
         }
         10..=24 => company(world, step, random),
         25..=27 => Plan::Turns(vec![stray(world, step, random)], Around::default()),
@@ -127,6 +134,22 @@ fn company(world: &mut World, step: usize, random: &mut Random) -> Plan {
     }
     let around = if turns.len() == 1 { Around::default() } else { around };
     Plan::Turns(turns, around)
+}
+
+/// The server of the store is killed in the middle of turns.
+fn crash(world: &mut World, step: usize, random: &mut Random) -> Plan {
+    let (mut turns, around) = match company(world, step, random) {
+        Plan::Turns(turns, around) if random.percent(50) => (turns, around),
+        _ => (vec![turn(world, step, random)], Around::default()),
+    };
+    for turn in &mut turns {
+        turn.leaves = Leaves::Never;
+        turn.trouble = random.percent(50).then(|| Trouble::Waits(CancellationToken::new(), false));
+    }
+    let micros = |random: &mut Random, most| Duration::from_micros(random.below(most) as u64);
+    let pause = if random.percent(50) { Duration::ZERO } else { micros(random, 30_000) };
+    let crash = Some(Crash { after: micros(random, 12_000), pause });
+    Plan::Turns(turns, Around { crash, ..around })
 }
 
 /// A turn with a name that is not its client's to use.

@@ -27,6 +27,7 @@ impl Ledger {
             && !around.company
             && !around.away
             && !around.away_later
+            && around.crash.is_none()
             && !MODELS[turn.space.model].short;
         if !calm {
             return Expected::Anything;

@@ -5,14 +5,21 @@
 //! conversations as the real one does and tells what its model was shown. The
 //! ten thousand steps of the test command become as many as
 //! `COZEWAY_TEST_STEPS` says; `COZEWAY_TEST_SEED` begins with another world,
-//! and alone lives through that one. A history that breaks a promise is
+//! and alone lives through that one. One world in three is over a Redis of its
+//! own, if `COZEWAY_TEST_REDIS_SERVER` names the program of one; it is killed
+//! again and again. `COZEWAY_TEST_REDIS` alone, the URL of one, has it stay
+//! alive. A history that breaks a promise is
 //! shortened and printed.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions, reason = "tests")]
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod backend;
 mod call;
 mod chance;
+mod doubt;
 mod expected;
 mod found;
 mod ledger;
@@ -52,6 +59,9 @@ fn what_the_client_sends_is_what_the_bot_sees_once() {
     let steps = number("COZEWAY_TEST_STEPS").unwrap_or(if first.is_some() { WORLD } else { STEPS } as u64);
     let (first, worlds) = (first.unwrap_or_default(), steps.div_ceil(WORLD as u64));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    if std::env::var_os("COZEWAY_TEST_REDIS_SERVER").is_none() {
+        eprintln!("without COZEWAY_TEST_REDIS_SERVER no Redis is killed, and files stand in for it");
+    }
     runtime.block_on(async {
         let mut seeds = first..first + worlds;
         let (mut living, mut modes) = (JoinSet::new(), BTreeMap::<String, usize>::new());

@@ -15,8 +15,8 @@ use tokio_util::task::TaskTracker;
 use crate::backend::Backend;
 use crate::link::Link;
 
-/// Nothing that is waited for takes longer.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Nothing that is waited for takes longer, however busy the machine is.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What clients may call, where it lives, and what it is: two names of one
 /// bot are the same, one id in two deployments is not.
@@ -93,18 +93,41 @@ impl Stage {
         self.gateways[replica] = Gateway::new(&self.config, self.backend.open());
     }
 
-    /// Starts the store anew, and the gateways with it. Says whether it still
-    /// knows what it knew.
-    pub(crate) fn restart_store(&mut self) -> bool {
+    /// Starts the store anew, and the gateways with it if it is theirs.
+    pub(crate) async fn restart_store(&mut self) {
+        if self.backend.server().is_some() {
+            self.go_away(true).await;
+            self.come_back().await;
+            return;
+        }
         let replicas = self.gateways.len();
         self.gateways.drain(..).for_each(|gateway| gateway.link.cut());
-        let knows = self.backend.restart();
+        self.backend.restart();
         self.gateways = (0..replicas).map(|_| Gateway::new(&self.config, self.backend.open())).collect();
-        knows
     }
 
-    pub(crate) fn set_away(&self, away: bool) {
-        self.gateways.iter().for_each(|gateway| gateway.link.set_away(away));
+    /// The store cannot be reached any more: by a trick, or since it is killed.
+    pub(crate) async fn go_away(&self, is_killed: bool) {
+        match self.backend.server().filter(|_| is_killed) {
+            Some(server) => server.lock().await.kill(),
+            None => self.gateways.iter().for_each(|gateway| gateway.link.set_away(true)),
+        }
+    }
+
+    /// It can be reached again, and every gateway has found it.
+    pub(crate) async fn come_back(&self) {
+        if let Some(server) = self.backend.server() {
+            server.lock().await.start().await;
+        }
+        for gateway in &self.gateways {
+            gateway.link.set_away(false);
+            let finding = async {
+                while gateway.link.counts().await.is_err() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, finding).await.unwrap();
+        }
     }
 
     /// Waits until no turn holds anything.
@@ -127,7 +150,12 @@ impl Stage {
             .map_err(|()| "a run never ends".to_owned())
     }
 
-    /// Whether the store has entries that are lent.
+    /// How often a gateway was told that another turn is in a conversation.
+    pub(crate) fn busy(&self) -> usize {
+        self.gateways.iter().map(|gateway| gateway.link.busy()).sum()
+    }
+
+    /// How many entries of the store are lent.
     pub(crate) async fn lent(&self) -> usize {
         let listed = self.gateways[0].link.list(None, 100_000).await.unwrap();
         listed.iter().filter(|listed| listed.lent).count()
@@ -152,7 +180,7 @@ impl Gateway {
 }
 
 fn head() -> String {
-    let mut text = "[server]\nconversation_wait = \"5s\"\n[state]\nurl = \"memory:\"\n\
+    let mut text = "[server]\nconversation_wait = \"60s\"\n[state]\nurl = \"memory:\"\n\
          [limits]\nconcurrent_requests = 1000\n"
         .to_owned();
     for key in ["one", "two"] {

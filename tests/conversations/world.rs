@@ -16,7 +16,7 @@ use crate::expected::Expected;
 use crate::ledger::{Around, Ledger};
 use crate::model::Said;
 use crate::random::Random;
-use crate::stage::{MODELS, Stage};
+use crate::stage::{MODELS, PATIENCE, Stage};
 use crate::turn::{Leaves, Space, Turn};
 
 /// What a client has of a conversation.
@@ -59,7 +59,7 @@ pub(crate) async fn live(
     steps: usize,
     left_out: &BTreeSet<usize>,
 ) -> Result<BTreeMap<String, usize>, Box<Broken>> {
-    let mut world = World::new(Backend::of(seed), Vec::new()).await;
+    let mut world = World::new(Backend::of(seed).await, Vec::new()).await;
     for step in (0..steps).filter(|step| !left_out.contains(step)) {
         let mut random = Random::of_step(seed, step);
         world.log.push(format!("step {step}"));
@@ -95,7 +95,8 @@ impl World {
             Plan::RestartStore => {
                 self.log.push("  the store starts anew".to_owned());
                 self.stage.quiet().await?;
-                if !self.stage.restart_store() {
+                self.stage.restart_store().await;
+                if self.stage.backend.forgets() {
                     self.ledger.known.clear();
                 }
                 Ok(())
@@ -137,14 +138,18 @@ impl World {
         self.gates.clear();
         for turn in &mut turns {
             turn.asked = self.stage.cozes[turn.space.coze()].asked(turn.question()).len();
-            let note = if around.away { " (the store is away)" } else { "" };
-            let later = if around.away_later { " (the store goes away meanwhile)" } else { "" };
-            self.log.push(format!("  {}{note}{later}", turn.line()));
+            self.log.push(format!("  {}", turn.line()));
         }
+        self.log.extend(weather(around));
         let expected: Vec<Expected> = turns.iter().map(|turn| self.ledger.expect(turn, around)).collect();
-        self.stage.set_away(around.away);
-        let replies = self.take(&turns, around).await?;
-        self.stage.set_away(false);
+        if around.away {
+            self.stage.go_away(around.is_killed).await;
+        }
+        let (replies, ()) = tokio::join!(self.take(&turns, around), self.crash(around));
+        let replies = replies?;
+        if around.away || around.away_later || around.crash.is_some() {
+            self.stage.come_back().await;
+        }
         for (turn, reply) in turns.iter().zip(&replies) {
             self.log.push(format!("    chat {}: {}", turn.chat, told(reply)));
             match turn.gate() {
@@ -157,9 +162,12 @@ impl World {
             }
         }
         self.stage.cozes.iter().for_each(cozeway::simulator::Simulator::no_trouble);
-        if turns.iter().any(|turn| turn.leaves != Leaves::Never) {
+        if turns.iter().any(|turn| turn.leaves != Leaves::Never) || around.crash.is_some() {
             // What is still to be stored is stored before anybody looks.
             self.stage.quiet().await?;
+        }
+        if (around.is_killed || around.crash.is_some()) && self.stage.backend.forgets() {
+            self.ledger.forget(&turns);
         }
         self.account(&turns, &replies, &expected, around)
     }
@@ -176,14 +184,14 @@ impl World {
             let away = async {
                 if around.away_later {
                     let _never = crate::stage::until(|| coze.asked(turn.question()).len() > turn.asked).await;
-                    self.stage.set_away(true);
+                    self.stage.go_away(around.is_killed).await;
                     turn.gate().into_iter().for_each(CancellationToken::cancel);
                 }
                 std::future::pending::<()>().await;
             };
             async move {
                 tokio::select! {
-                    reply = tokio::time::timeout(Duration::from_secs(30), taking) => {
+                    reply = tokio::time::timeout(PATIENCE, taking) => {
                         reply.unwrap_or_else(|_| Err("no answer comes".to_owned()))
                     }
                     () = away => Err("never".to_owned()),
@@ -191,6 +199,17 @@ impl World {
             }
         });
         join_all(taken).await.into_iter().collect()
+    }
+
+    /// The server of the store is killed, and is there again.
+    async fn crash(&self, around: Around) {
+        if let (Some(crash), Some(server)) = (around.crash, self.stage.backend.server()) {
+            tokio::time::sleep(crash.after).await;
+            let mut server = server.lock().await;
+            server.kill();
+            tokio::time::sleep(crash.pause).await;
+            server.start().await;
+        }
     }
 
     fn account(
@@ -269,8 +288,7 @@ impl World {
         self.stage.silence().await?;
         self.stage.quiet().await?;
         // Leases of gateways that were killed run out by themselves.
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        let until = tokio::time::Instant::now() + 2 * crate::link::SHORT;
+        let until = tokio::time::Instant::now() + PATIENCE;
         while self.stage.lent().await > 0 {
             if tokio::time::Instant::now() > until {
                 return Err(format!("{} conversations are still lent", self.stage.lent().await));
@@ -292,10 +310,10 @@ impl World {
                     system: None,
                     ..Turn::of(chat, &self.chats[chat], vec![format!("the end of {name} {chat}")])
                 };
-                let begun = tokio::time::Instant::now();
+                let busy = self.stage.busy();
                 self.turns(vec![turn], Around::default()).await?;
-                if begun.elapsed() > Duration::from_secs(2) {
-                    return Err(format!("{name} took {:?}", begun.elapsed()));
+                if self.stage.busy() > busy {
+                    return Err(format!("{name} was in somebody's hands"));
                 }
             }
         }
@@ -322,6 +340,17 @@ impl Turn {
             asked: 0,
             salt: 0,
         }
+    }
+}
+
+/// What happens to the store around turns, in a line.
+fn weather(around: Around) -> Option<String> {
+    let how = if around.is_killed { "is killed" } else { "is away" };
+    match around {
+        Around { away: true, .. } => Some(format!("  before that the store {how}")),
+        Around { away_later: true, .. } => Some(format!("  once the bot is asked the store {how}")),
+        Around { crash: Some(crash), .. } => Some(format!("  meanwhile the store is killed: {crash:?}")),
+        _ => None,
     }
 }
 
