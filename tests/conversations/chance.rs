@@ -6,6 +6,7 @@ use cozeway::simulator::Trouble;
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{Around, Crash, SECRET};
+use crate::link::Lost;
 use crate::model::Said;
 use crate::random::Random;
 use crate::stage::MODELS;
@@ -41,7 +42,7 @@ pub(crate) fn choose(world: &mut World, step: usize, random: &mut Random) -> Pla
     }
     let has_server = world.stage.backend.server().is_some();
     if has_server && random.percent(8) {
-        return crash(world, step, random);
+        return torn(world, step, random, true);
     }
     let is_killed = has_server && random.percent(50);
     match random.below(100) {
@@ -67,6 +68,7 @@ pub(crate) fn choose(world: &mut World, step: usize, random: &mut Random) -> Pla
             let turn = Turn { trouble, leaves: Leaves::WithItsGateway, ..turn(world, step, random) };
             Plan::Turns(vec![turn], Around::default())
         }
+        29..=31 => torn(world, step, random, false),
         _ => Plan::Turns(vec![turn(world, step, random)], Around::default()),
     }
 }
@@ -136,8 +138,9 @@ fn company(world: &mut World, step: usize, random: &mut Random) -> Plan {
     Plan::Turns(turns, around)
 }
 
-/// The server of the store is killed in the middle of turns.
-fn crash(world: &mut World, step: usize, random: &mut Random) -> Plan {
+/// In the middle of turns the server of the store is killed, or answers of the
+/// store are lost.
+fn torn(world: &mut World, step: usize, random: &mut Random, is_killed: bool) -> Plan {
     let (mut turns, around) = match company(world, step, random) {
         Plan::Turns(turns, around) if random.percent(50) => (turns, around),
         _ => (vec![turn(world, step, random)], Around::default()),
@@ -148,8 +151,15 @@ fn crash(world: &mut World, step: usize, random: &mut Random) -> Plan {
     }
     let micros = |random: &mut Random, most| Duration::from_micros(random.below(most) as u64);
     let pause = if random.percent(50) { Duration::ZERO } else { micros(random, 30_000) };
-    let crash = Some(Crash { after: micros(random, 12_000), pause });
-    Plan::Turns(turns, Around { crash, ..around })
+    let most = *random.pick(&[2000, 12_000]);
+    let crash = Crash { after: micros(random, most), pause };
+    let lost = *random.pick(&[Lost::Claim, Lost::Settle, Lost::Insert]);
+    let around = if is_killed {
+        Around { crash: Some(crash), ..around }
+    } else {
+        Around { lost: Some(lost), ..around }
+    };
+    Plan::Turns(turns, around)
 }
 
 /// A turn with a name that is not its client's to use.

@@ -27,7 +27,7 @@ impl Ledger {
             && !around.company
             && !around.away
             && !around.away_later
-            && around.crash.is_none()
+            && !around.is_torn()
             && !MODELS[turn.space.model].short;
         if !calm {
             return Expected::Anything;

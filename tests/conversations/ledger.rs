@@ -10,6 +10,7 @@ use cozeway::simulator::{Ran, Seen, Simulator, Trouble};
 
 use crate::call::{Outcome, Reply};
 use crate::expected::{Expected, mode, says_truly};
+use crate::link::Lost;
 use crate::model::{ChatId, History, Parting, Said, holds};
 use crate::stage::MODELS;
 use crate::turn::{Leaves, Turn};
@@ -56,6 +57,8 @@ pub(crate) struct Around {
     pub(crate) is_killed: bool,
     /// The server is killed at some moment, and started again.
     pub(crate) crash: Option<Crash>,
+    /// Such a step of the store is done, but its answer is lost.
+    pub(crate) lost: Option<Lost>,
 }
 
 /// When a server is killed, and how long nobody starts it again.
@@ -66,9 +69,14 @@ pub(crate) struct Crash {
 }
 
 impl Around {
+    /// Whether a step of the store may fail, and may have been done.
+    pub(crate) fn is_torn(&self) -> bool {
+        self.crash.is_some() || self.lost.is_some()
+    }
+
     /// Whether what was to be remembered may not be.
     fn may_forget(&self) -> bool {
-        self.away_later || self.crash.is_some()
+        self.away_later || self.is_torn()
     }
 }
 
@@ -240,15 +248,12 @@ impl Ledger {
             () => Last::Answered,
         };
         let Some(handle) = self.handle(turn, reply.name.as_ref()) else {
-            return match around {
-                Around { away: true, .. } => Ok(()),
-                Around { crash: Some(_), .. } => {
-                    // It may have been claimed all the same.
-                    self.doubt(turn);
-                    Ok(())
-                }
-                _ => Err("an answer without a name".to_owned()),
-            };
+            if around.is_torn() {
+                // It may have been claimed all the same.
+                self.doubt(turn);
+            }
+            let excused = around.away || around.is_torn();
+            return if excused { Ok(()) } else { Err("an answer without a name".to_owned()) };
         };
         if asked_by.as_ref().is_some_and(|asked| *asked != handle) {
             return Err(format!("{asked_by:?} was asked, {handle:?} has answered"));
@@ -296,7 +301,7 @@ impl Ledger {
             ("conversation_locked", Some(_)) if around.company && status == 409 => return Ok(()),
             ("state_unavailable", Some(_)) if around.away && status == 503 => return Ok(()),
             // It may have been claimed all the same.
-            ("state_unavailable", Some(_)) if around.crash.is_some() && status == 503 => {}
+            ("state_unavailable", Some(_)) if around.is_torn() && status == 503 => {}
             _ if excused => {}
             _ => return Err(format!("a {status} {code} for nothing")),
         }

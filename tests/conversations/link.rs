@@ -31,6 +31,14 @@ const TICK: Duration = Duration::from_millis(50);
 /// So often a lease is ended in vain, for as long as the store is away.
 const TRIES: usize = 1200;
 
+/// A step that is done although its answer is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    Claim,
+    Settle,
+    Insert,
+}
+
 /// A store that one gateway sees.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -40,6 +48,7 @@ pub(crate) struct Link {
     away: AtomicBool,
     dead: CancellationToken,
     busy: AtomicUsize,
+    lost: Mutex<Option<Lost>>,
     runtime: Handle,
 }
 
@@ -51,6 +60,7 @@ impl Link {
             away: AtomicBool::new(false),
             dead: CancellationToken::new(),
             busy: AtomicUsize::new(0),
+            lost: Mutex::default(),
             runtime: Handle::current(),
         });
         let (weak, dead) = (Arc::downgrade(&link), link.dead.clone());
@@ -73,6 +83,18 @@ impl Link {
     /// The store cannot be reached for a while, or can again.
     pub(crate) fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::SeqCst);
+    }
+
+    /// The answers of such steps are lost from now on.
+    pub(crate) fn lose(&self, lost: Option<Lost>) {
+        *self.lost.lock().unwrap() = lost;
+    }
+
+    fn heard<T>(&self, step: Lost, answer: T) -> Result<T, Unavailable> {
+        match *self.lost.lock().unwrap() {
+            Some(lost) if lost == step => Err(Unavailable("its answer is lost".to_owned())),
+            _ => Ok(answer),
+        }
     }
 
     /// How many leases its gateway holds.
@@ -103,6 +125,10 @@ impl Link {
                 self.busy.fetch_add(usize::from(busy), Ordering::SeqCst);
                 return Ok(claimed);
             };
+            if let Err(lost) = self.heard(Lost::Claim, ()) {
+                self.abandon(*lease);
+                return Err(lost);
+            }
             self.held.lock().unwrap().insert(*lease, false);
             if self.dead.is_cancelled() {
                 self.abandon_all();
@@ -190,6 +216,7 @@ impl Store for Link {
         Box::pin(async move {
             let settling = Settling(self, lease);
             let settled = self.step(self.store.settle(lease, outcome)).await;
+            let settled = settled.and_then(|settled| self.heard(Lost::Settle, settled));
             if settled.is_ok() {
                 self.held.lock().unwrap().remove(&lease);
             }
@@ -199,7 +226,10 @@ impl Store for Link {
     }
 
     fn insert(&self, entry: Entry) -> Pending<'_, ()> {
-        self.step(self.store.insert(entry))
+        self.step(Box::pin(async move {
+            self.store.insert(entry).await?;
+            self.heard(Lost::Insert, ())
+        }))
     }
 
     fn purge(&self, limit: usize) -> Pending<'_, Vec<Entry>> {

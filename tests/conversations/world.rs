@@ -145,6 +145,7 @@ impl World {
         if around.away {
             self.stage.go_away(around.is_killed).await;
         }
+        self.stage.gateways.iter().for_each(|gateway| gateway.link.lose(around.lost));
         let (replies, ()) = tokio::join!(self.take(&turns, around), self.crash(around));
         let replies = replies?;
         if around.away || around.away_later || around.crash.is_some() {
@@ -162,10 +163,11 @@ impl World {
             }
         }
         self.stage.cozes.iter().for_each(cozeway::simulator::Simulator::no_trouble);
-        if turns.iter().any(|turn| turn.leaves != Leaves::Never) || around.crash.is_some() {
+        if turns.iter().any(|turn| turn.leaves != Leaves::Never) || around.is_torn() {
             // What is still to be stored is stored before anybody looks.
             self.stage.quiet().await?;
         }
+        self.stage.gateways.iter().for_each(|gateway| gateway.link.lose(None));
         if (around.is_killed || around.crash.is_some()) && self.stage.backend.forgets() {
             self.ledger.forget(&turns);
         }
@@ -251,6 +253,12 @@ impl World {
         let chat = &mut self.chats[turn.chat];
         if !around.away && reply.name.is_some() && turn.name.is_none() {
             chat.own.clone_from(&reply.name);
+        }
+        if matches!(&reply.outcome, Outcome::Failed { code, .. } if code == "conversation_not_found")
+            && chat.name == turn.name
+        {
+            // It begins anew, with what it has.
+            (chat.name, chat.own, chat.delta) = (None, None, false);
         }
         let Outcome::Answered { text, chat: id, .. } = &reply.outcome else { return };
         if turn.delta {
@@ -350,6 +358,7 @@ fn weather(around: Around) -> Option<String> {
         Around { away: true, .. } => Some(format!("  before that the store {how}")),
         Around { away_later: true, .. } => Some(format!("  once the bot is asked the store {how}")),
         Around { crash: Some(crash), .. } => Some(format!("  meanwhile the store is killed: {crash:?}")),
+        Around { lost: Some(lost), .. } => Some(format!("  meanwhile the answers to a {lost:?} are lost")),
         _ => None,
     }
 }
