@@ -59,6 +59,8 @@ pub(crate) struct Around {
     pub(crate) crash: Option<Crash>,
     /// Such a step of the store is done, but its answer is lost.
     pub(crate) lost: Option<Lost>,
+    /// A step took so long that its answer was not waited for.
+    pub(crate) is_slow: bool,
 }
 
 /// When a server is killed, and how long nobody starts it again.
@@ -71,7 +73,7 @@ pub(crate) struct Crash {
 impl Around {
     /// Whether a step of the store may fail, and may have been done.
     pub(crate) fn is_torn(&self) -> bool {
-        self.crash.is_some() || self.lost.is_some()
+        self.crash.is_some() || self.lost.is_some() || self.is_slow
     }
 
     /// Whether what was to be remembered may not be.

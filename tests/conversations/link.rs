@@ -48,6 +48,7 @@ pub(crate) struct Link {
     away: AtomicBool,
     dead: CancellationToken,
     busy: AtomicUsize,
+    slow: AtomicUsize,
     lost: Mutex<Option<Lost>>,
     runtime: Handle,
 }
@@ -60,6 +61,7 @@ impl Link {
             away: AtomicBool::new(false),
             dead: CancellationToken::new(),
             busy: AtomicUsize::new(0),
+            slow: AtomicUsize::new(0),
             lost: Mutex::default(),
             runtime: Handle::current(),
         });
@@ -113,8 +115,17 @@ impl Link {
                 return Err(Unavailable("taken away by the test".to_owned()));
             }
             let done = self.dead.run_until_cancelled(step).await;
-            done.unwrap_or_else(|| Err(Unavailable("the gateway is dead".to_owned())))
+            let done = done.unwrap_or_else(|| Err(Unavailable("the gateway is dead".to_owned())));
+            if done.as_ref().is_err_and(is_slow) {
+                self.slow.fetch_add(1, Ordering::SeqCst);
+            }
+            done
         })
+    }
+
+    /// How often the store took too long.
+    pub(crate) fn slow(&self) -> usize {
+        self.slow.load(Ordering::SeqCst)
     }
 
     async fn claim_long(&self, by: By) -> Result<Claimed, Unavailable> {
@@ -178,6 +189,12 @@ impl Link {
             }
         });
     }
+}
+
+/// Whether a store has not answered in time, as happens on a machine that is
+/// busy with much else.
+fn is_slow(away: &Unavailable) -> bool {
+    ["no answer within", "no connection within", "database is locked"].iter().any(|why| away.0.contains(why))
 }
 
 /// A lease that is being settled. Whatever comes of it, the gateway cares for

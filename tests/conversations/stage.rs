@@ -155,6 +155,11 @@ impl Stage {
         self.gateways.iter().map(|gateway| gateway.link.busy()).sum()
     }
 
+    /// How often the store took too long.
+    pub(crate) fn slow(&self) -> usize {
+        self.gateways.iter().map(|gateway| gateway.link.slow()).sum()
+    }
+
     /// How many entries of the store are lent.
     pub(crate) async fn lent(&self) -> usize {
         let listed = self.gateways[0].link.list(None, 100_000).await.unwrap();
@@ -180,7 +185,7 @@ impl Gateway {
 }
 
 fn head() -> String {
-    let mut text = "[server]\nconversation_wait = \"60s\"\n[state]\nurl = \"memory:\"\n\
+    let mut text = "[server]\nconversation_wait = \"60s\"\nkeepalive = \"60s\"\n[state]\nurl = \"memory:\"\n\
          [limits]\nconcurrent_requests = 1000\n"
         .to_owned();
     for key in ["one", "two"] {

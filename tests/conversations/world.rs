@@ -141,7 +141,9 @@ impl World {
             self.log.push(format!("  {}", turn.line()));
         }
         self.log.extend(weather(around));
-        let expected: Vec<Expected> = turns.iter().map(|turn| self.ledger.expect(turn, around)).collect();
+        let mut around = around;
+        let mut expected: Vec<Expected> = turns.iter().map(|turn| self.ledger.expect(turn, around)).collect();
+        let mut slow = self.stage.slow();
         if around.away {
             self.stage.go_away(around.is_killed).await;
         }
@@ -159,13 +161,17 @@ impl World {
                 None => {}
             }
             if turn.leaves == Leaves::WithItsGateway {
+                slow = slow.saturating_sub(self.stage.gateways[turn.replica].link.slow());
                 self.stage.kill(turn.replica);
             }
         }
         self.stage.cozes.iter().for_each(cozeway::simulator::Simulator::no_trouble);
-        if turns.iter().any(|turn| turn.leaves != Leaves::Never) || around.is_torn() {
-            // What is still to be stored is stored before anybody looks.
-            self.stage.quiet().await?;
+        // What is still to be stored is stored before anybody looks.
+        self.stage.quiet().await?;
+        if self.stage.slow() > slow {
+            self.log.push("  the store was slow".to_owned());
+            around.is_slow = true;
+            expected.fill(Expected::Anything);
         }
         self.stage.gateways.iter().for_each(|gateway| gateway.link.lose(None));
         if (around.is_killed || around.crash.is_some()) && self.stage.backend.forgets() {
