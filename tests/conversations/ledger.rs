@@ -284,7 +284,10 @@ impl Ledger {
                 if self.histories(handle).iter().all(|history| !history.said.is_empty()) {
                     return Err(format!("{handle:?} is not found any more"));
                 }
-                self.known.remove(handle);
+                // Another turn may have found it before it was forgotten.
+                if !around.company {
+                    self.known.remove(handle);
+                }
                 return Ok(());
             }
             ("conversation_lost", Some(handle)) if turn.delta && status == 409 => {

@@ -16,7 +16,7 @@ use crate::expected::Expected;
 use crate::ledger::{Around, Ledger};
 use crate::model::Said;
 use crate::random::Random;
-use crate::stage::{MODELS, PATIENCE, Stage};
+use crate::stage::{MODELS, PATIENCE, Stage, until};
 use crate::turn::{Leaves, Space, Turn};
 
 /// What a client has of a conversation.
@@ -191,7 +191,7 @@ impl World {
             let taking = turn.take(gateway.service.clone(), coze, || gateway.link.cut());
             let away = async {
                 if around.away_later {
-                    let _never = crate::stage::until(|| coze.asked(turn.question()).len() > turn.asked).await;
+                    let _never = until(|| coze.asked(turn.question()).len() > turn.asked).await;
                     self.stage.go_away(around.is_killed).await;
                     turn.gate().into_iter().for_each(CancellationToken::cancel);
                 }
@@ -302,17 +302,16 @@ impl World {
         self.stage.silence().await?;
         self.stage.quiet().await?;
         // Leases of gateways that were killed run out by themselves.
-        let until = tokio::time::Instant::now() + PATIENCE;
+        let end = tokio::time::Instant::now() + PATIENCE;
         while self.stage.lent().await > 0 {
-            if tokio::time::Instant::now() > until {
+            if tokio::time::Instant::now() > end {
                 return Err(format!("{} conversations are still lent", self.stage.lent().await));
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let open: usize = self.stage.cozes.iter().map(cozeway::simulator::Simulator::open_streams).sum();
-        if open > 0 {
-            return Err(format!("{open} answers of Coze are still open"));
-        }
+        // Coze notices in its own time that nobody reads any more.
+        let open = || self.stage.cozes.iter().map(cozeway::simulator::Simulator::open_streams).sum::<usize>();
+        until(|| open() == 0).await.map_err(|()| format!("{} answers of Coze are still open", open()))?;
         for name in ["main", "side"] {
             // A bot that is shown little of what it said is no place for deltas.
             let shows_all = |chat: &usize| !MODELS[self.chats[*chat].space.model].short;
