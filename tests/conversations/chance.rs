@@ -11,7 +11,7 @@ use crate::model::Said;
 use crate::random::Random;
 use crate::stage::MODELS;
 use crate::turn::{Leaves, Space, Turn};
-use crate::world::{Chat, World, models};
+use crate::world::{Chat, World};
 
 /// How many conversations a world's clients have at most.
 const MAX_CHATS: usize = 12;
@@ -82,16 +82,24 @@ fn begin(world: &World, random: &mut Random) -> Chat {
     };
     let space = space.unwrap_or_else(|| Space {
         key: ["one", "two"][random.below(2)],
-        model: random.pick(&models().collect::<Vec<_>>()).to_owned(),
+        model: some_model(random),
         user: *random.pick(&[None, None, Some("ann"), Some("bob")]),
         hint: *random.pick(&[None, None, Some("h1"), Some("h2")]),
     });
     let fresh = format!("n{}", random.below(100));
-    let name = random.percent(50).then(|| (*random.pick(&["main", "side", &fresh])).to_owned());
-    // A bot that is shown little of what it said is no place for deltas.
-    let delta = name.is_some() && !MODELS[space.model].short && random.percent(70);
+    let named = random.percent(50) && MODELS[space.model].memory != "off";
+    let name = named.then(|| (*random.pick(&["main", "side", &fresh])).to_owned());
+    let delta = named && MODELS[space.model].takes_deltas() && random.percent(70);
     let system = random.percent(40).then(|| format!("system {}", random.below(3)));
     Chat { space, name, delta, system, said: Vec::new(), sloppy: random.percent(30), own: None }
+}
+
+/// Mostly one whose conversations go on.
+fn some_model(random: &mut Random) -> usize {
+    let any = random.percent(20);
+    let models: Vec<usize> =
+        (0..MODELS.len()).filter(|model| any || MODELS[*model].memory == "auto").collect();
+    *random.pick(&models)
 }
 
 fn disturbance(world: &World, random: &mut Random) -> Option<Plan> {
@@ -120,8 +128,10 @@ fn company(world: &mut World, step: usize, random: &mut Random) -> Plan {
         } else {
             let mut next = turn(world, step, random);
             next.new.iter_mut().for_each(|text| text.push_str(&format!(" ({})", turns.len())));
-            // One client takes one turn at a time.
-            if turns.iter().any(|turn| turn.chat == next.chat) {
+            // One client takes one turn at a time. What happens to a question
+            // would happen to whoever asks it first.
+            let is_alike = |turn: &Turn| turn.chat == next.chat || turn.question() == next.question();
+            if turns.iter().any(is_alike) {
                 continue;
             }
             next
@@ -165,6 +175,9 @@ fn torn(world: &mut World, step: usize, random: &mut Random, is_killed: bool) ->
 /// A turn with a name that is not its client's to use.
 fn stray(world: &mut World, step: usize, random: &mut Random) -> Turn {
     let mut turn = turn(world, step, random);
+    if MODELS[turn.space.model].memory == "off" {
+        return turn;
+    }
     let known: Vec<String> = world.ledger.known.keys().map(|(_, name)| name.clone()).collect();
     let own: Vec<String> =
         known.into_iter().filter(|name| name.starts_with("conv_") && !name.starts_with(SECRET)).collect();
@@ -174,14 +187,13 @@ fn stray(world: &mut World, step: usize, random: &mut Random) -> Turn {
         _ if own.is_empty() => "conv_x".to_owned(),
         _ => random.pick(&own).clone(),
     };
-    let short = MODELS[turn.space.model].short;
     turn.name = Some(name);
-    turn.delta = !short;
+    turn.delta = MODELS[turn.space.model].takes_deltas();
     if turn.delta {
         turn.before.clear();
         turn.new.drain(..turn.new.len() - 1);
     }
-    Turn { trouble: None, leaves: Leaves::Never, stop: false, ..turn }
+    Turn { trouble: None, leaves: Leaves::Never, stop: false, choices: 1, ..turn }
 }
 
 /// A turn of some client.
@@ -197,11 +209,11 @@ fn turn(world: &mut World, step: usize, random: &mut Random) -> Turn {
         // A branch that lives on beside what it came from; perhaps by the id
         // that the gateway gave, perhaps without a name.
         let mut branch = world.chats[index].clone();
-        let short = MODELS[branch.space.model].short;
+        let takes_deltas = MODELS[branch.space.model].takes_deltas();
         match &branch.own {
             Some(own) if random.percent(60) && branch.name.is_none() => {
                 branch.name = Some(own.clone());
-                branch.delta = !short && random.percent(70);
+                branch.delta = takes_deltas && random.percent(70);
             }
             _ => (branch.name, branch.delta) = (None, false),
         }
@@ -227,6 +239,10 @@ fn turn(world: &mut World, step: usize, random: &mut Random) -> Turn {
     turn.stop = random.percent(8);
     turn.salt = random.below(6);
     go_wrong(&mut turn, random);
+    if turn.name.is_none() && random.percent(5) {
+        turn.choices = 2 + random.below(2);
+        (turn.trouble, turn.leaves, turn.stop) = (None, Leaves::Never, false);
+    }
     turn
 }
 
@@ -235,6 +251,7 @@ fn words(step: usize, random: &mut Random) -> String {
     match random.below(20) {
         0 | 1 => "hi".to_owned(),
         2 => format!("  \u{201c}q{step}\u{201d} \r\n<b>&amp;</b> \\n {}  ", random.below(1000)),
+        4 => format!("look q{step}.{}", random.below(1000)),
         3 => format!("q{step} \u{4f60}\u{597d} \u{1f600} e\u{301}"),
         _ => format!("q{step}.{}", random.below(1000)),
     }

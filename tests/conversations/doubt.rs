@@ -43,6 +43,7 @@ impl Ledger {
     /// What a turn may have gone on in.
     fn touched(&self, turn: &Turn) -> Vec<Handle> {
         match self.handle(turn, turn.name.as_ref()) {
+            _ if turn.is_apart() => Vec::new(),
             Some(handle) => vec![handle],
             None => {
                 let (label, before) = (turn.space.label(), before(turn));
@@ -67,6 +68,9 @@ impl Ledger {
         heard: bool,
         cozes: &[Simulator],
     ) {
+        if turn.is_apart() {
+            return;
+        }
         if turn.leaves == Leaves::WithItsGateway {
             self.doubt(turn);
             return;

@@ -33,6 +33,7 @@ impl Ledger {
             return Expected::Anything;
         }
         match self.handle(turn, turn.name.as_ref()) {
+            _ if turn.is_apart() => Expected::Mode(if turn.is_first() { "new" } else { "replayed" }),
             Some(handle) => self.expect_named(turn, &handle),
             None => self.expect_unnamed(turn),
         }

@@ -164,7 +164,8 @@ impl Ledger {
             Outcome::Answered { finish, .. } if finish != "stop" => {
                 Err(format!("a whole answer ends with {finish:?}"))
             }
-            Outcome::Answered { text, .. } => {
+            Outcome::Answered { text, others, .. } => {
+                self.others(turn, others, cozes)?;
                 if !around.away {
                     let mode = mode(reply).ok_or("an answer does not say what became of its conversation")?;
                     *self.modes.entry(mode.to_owned()).or_default() += 1;
@@ -188,6 +189,33 @@ impl Ledger {
             Expected::NotContinued => mode != "continued" && mode != "resumed",
         };
         if as_expected { Ok(()) } else { Err(format!("{expected:?} was expected, it is {:?}", reply.note)) }
+    }
+
+    /// Each of several answers is one to the whole transcript.
+    fn others(
+        &mut self,
+        turn: &Turn,
+        others: &[(String, String)],
+        cozes: &[Simulator],
+    ) -> Result<(), String> {
+        if others.len() + 1 != turn.choices {
+            return Err(format!("{} choices were asked for, {} came", turn.choices, others.len() + 1));
+        }
+        let (coze, transcript) = (turn.space.coze(), turn.transcript());
+        for (text, chat) in others {
+            let ran = cozes[coze].ran(chat).ok_or("a choice of a chat that Coze does not know")?;
+            if ran.answers.join("\n\n") != *text {
+                return Err(format!("a choice says {text:?}, the bot said {:?}", ran.answers));
+            }
+            if !self.accounted.insert(ChatId { coze, chat: chat.clone() }) {
+                return Err("two answers are one chat".to_owned());
+            }
+            let context = cozes[coze].context_seen(chat).unwrap_or_default();
+            self.listen(cozes);
+            holds(&context, &transcript, &|id: &ChatId| self.words.get(id).cloned())
+                .map_err(|parting| parted(&context, &transcript, &parting))?;
+        }
+        Ok(())
     }
 
     #[expect(clippy::too_many_arguments, reason = "all that is known of an answer")]
@@ -249,6 +277,10 @@ impl Ledger {
             () if ran.asks => Last::Asked,
             () => Last::Answered,
         };
+        if turn.is_apart() {
+            let told = format!("what nobody remembers is called {:?}", reply.name);
+            return if reply.name.is_none() { Ok(()) } else { Err(told) };
+        }
         let Some(handle) = self.handle(turn, reply.name.as_ref()) else {
             if around.is_torn() {
                 // It may have been claimed all the same.
@@ -345,6 +377,6 @@ pub(crate) fn dedup(mut histories: Vec<History>) -> Vec<History> {
 
 /// Whether a stop string has cut an answer.
 pub(crate) fn is_cut(turn: &Turn, text: &str) -> bool {
-    let says_it = !matches!(MODELS[turn.space.model].name, "echo" | "ask");
+    let says_it = !matches!(MODELS[turn.space.model].bot, "1002" | "1004");
     turn.stop && says_it && !text.contains("STOP")
 }

@@ -20,15 +20,21 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What clients may call, where it lives, and what it is: two names of one
 /// bot are the same, one id in two deployments is not.
-pub(crate) const MODELS: [Model; 7] = [
-    Model { name: "signed", coze: 0, bot: "1001", short: false },
-    Model { name: "alias", coze: 0, bot: "1001", short: false },
-    Model { name: "echo", coze: 0, bot: "1002", short: false },
-    Model { name: "double", coze: 0, bot: "1003", short: false },
-    Model { name: "ask", coze: 0, bot: "1004", short: false },
-    Model { name: "short", coze: 0, bot: "1005", short: true },
-    Model { name: "other", coze: 1, bot: "1001", short: false },
+pub(crate) const MODELS: [Model; 9] = [
+    model("signed", 0, "1001"),
+    model("alias", 0, "1001"),
+    model("echo", 0, "1002"),
+    model("double", 0, "1003"),
+    model("ask", 0, "1004"),
+    Model { short: true, ..model("short", 0, "1005") },
+    model("other", 1, "1001"),
+    Model { memory: "explicit", ..model("explicit", 0, "1002") },
+    Model { memory: "off", ..model("off", 0, "1001") },
 ];
+
+const fn model(name: &'static str, coze: usize, bot: &'static str) -> Model {
+    Model { name, coze, bot, short: false, memory: "auto" }
+}
 
 /// How many rounds the bot of the model `short` is shown.
 const FEW_ROUNDS: usize = 6;
@@ -47,6 +53,24 @@ pub(crate) struct Model {
     pub(crate) bot: &'static str,
     /// Whether its bot is shown a few rounds only.
     pub(crate) short: bool,
+    pub(crate) memory: &'static str,
+}
+
+impl Model {
+    /// Whether a client may send only what is new: not to a bot that is shown
+    /// little of what it said.
+    pub(crate) fn takes_deltas(&self) -> bool {
+        !self.short && self.memory != "off"
+    }
+}
+
+/// How callers are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Callers {
+    /// By keys of the gateway's.
+    HaveKeys,
+    /// By their own tokens for Coze.
+    HaveTokens,
 }
 
 /// Everything that a world runs on.
@@ -67,16 +91,16 @@ pub(crate) struct Gateway {
 }
 
 impl Stage {
-    pub(crate) async fn new(backend: Backend) -> Self {
-        let (mut cozes, mut serving, mut config) = (Vec::new(), Vec::new(), head());
+    pub(crate) async fn new(backend: Backend, callers: Callers) -> Self {
+        let (mut cozes, mut serving, mut config) = (Vec::new(), Vec::new(), head(callers));
         for name in ["a", "b"] {
             let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-            config += &format!(
-                "[coze.{name}]\nbase_url = \"http://{}\"\ntoken = \"pat\"\n",
-                listener.local_addr().unwrap()
-            );
+            config += &format!("[coze.{name}]\nbase_url = \"http://{}\"\n", listener.local_addr().unwrap());
+            if callers == Callers::HaveKeys {
+                config += "token = \"pat\"\n";
+            }
             let coze = Simulator::new(Options {
-                tokens: vec!["pat".to_owned()],
+                tokens: ["pat", "one-0123456789abcdef", "two-0123456789abcdef"].map(str::to_owned).to_vec(),
                 bots: bots(),
                 ..Options::instant()
             });
@@ -184,12 +208,17 @@ impl Gateway {
     }
 }
 
-fn head() -> String {
+fn head(callers: Callers) -> String {
     let mut text = "[server]\nconversation_wait = \"60s\"\nkeepalive = \"60s\"\n[state]\nurl = \"memory:\"\n\
          [limits]\nconcurrent_requests = 1000\n"
         .to_owned();
-    for key in ["one", "two"] {
-        text += &format!("[keys.{key}]\nkey = \"{key}-0123456789abcdef\"\n");
+    match callers {
+        Callers::HaveKeys => {
+            for key in ["one", "two"] {
+                text += &format!("[keys.{key}]\nkey = \"{key}-0123456789abcdef\"\n");
+            }
+        }
+        Callers::HaveTokens => text += "[auth]\nmode = \"passthrough\"\n",
     }
     for model in MODELS.iter().filter(|model| model.name != "alias") {
         let coze = ["a", "b"][model.coze];
@@ -197,6 +226,7 @@ fn head() -> String {
         if model.name == "signed" {
             text += "aliases = [\"alias\"]\n";
         }
+        text += &format!("memory = \"{}\"\n", model.memory);
         if model.short {
             text += &format!("history_rounds = {FEW_ROUNDS}\n");
         }

@@ -16,7 +16,7 @@ use crate::expected::Expected;
 use crate::ledger::{Around, Ledger};
 use crate::model::Said;
 use crate::random::Random;
-use crate::stage::{MODELS, PATIENCE, Stage, until};
+use crate::stage::{Callers, MODELS, PATIENCE, Stage, until};
 use crate::turn::{Leaves, Space, Turn};
 
 /// What a client has of a conversation.
@@ -59,7 +59,8 @@ pub(crate) async fn live(
     steps: usize,
     left_out: &BTreeSet<usize>,
 ) -> Result<BTreeMap<String, usize>, Box<Broken>> {
-    let mut world = World::new(Backend::of(seed).await, Vec::new()).await;
+    let callers = if seed % 5 == 4 { Callers::HaveTokens } else { Callers::HaveKeys };
+    let mut world = World::new(Backend::of(seed).await, callers, Vec::new()).await;
     for step in (0..steps).filter(|step| !left_out.contains(step)) {
         let mut random = Random::of_step(seed, step);
         world.log.push(format!("step {step}"));
@@ -74,9 +75,9 @@ pub(crate) async fn live(
 }
 
 impl World {
-    pub(crate) async fn new(backend: Backend, chats: Vec<Chat>) -> Self {
-        let log = vec![format!("the store is {}", backend.name())];
-        let stage = Stage::new(backend).await;
+    pub(crate) async fn new(backend: Backend, callers: Callers, chats: Vec<Chat>) -> Self {
+        let log = vec![format!("the store is {}, callers {callers:?}", backend.name())];
+        let stage = Stage::new(backend, callers).await;
         Self { stage, chats, ledger: Ledger::default(), gates: Vec::new(), log }
     }
 
@@ -313,8 +314,8 @@ impl World {
         let open = || self.stage.cozes.iter().map(cozeway::simulator::Simulator::open_streams).sum::<usize>();
         until(|| open() == 0).await.map_err(|()| format!("{} answers of Coze are still open", open()))?;
         for name in ["main", "side"] {
-            // A bot that is shown little of what it said is no place for deltas.
-            let shows_all = |chat: &usize| !MODELS[self.chats[*chat].space.model].short;
+            // Where deltas make sense.
+            let shows_all = |chat: &usize| MODELS[self.chats[*chat].space.model].takes_deltas();
             for chat in (0..self.chats.len()).filter(shows_all).take(4).collect::<Vec<_>>() {
                 let turn = Turn {
                     name: Some(name.to_owned()),
@@ -351,6 +352,7 @@ impl Turn {
             leaves: Leaves::Never,
             trouble: None,
             asked: 0,
+            choices: 1,
             salt: 0,
         }
     }
@@ -376,9 +378,4 @@ fn told(reply: &Reply) -> String {
         Outcome::Failed { status, code, message } => format!("{status} {code}: {message} ({note}, {name})"),
         Outcome::Left { heard } => format!("has left (heard: {heard}; {note}, {name})"),
     }
-}
-
-/// What models there are, by index.
-pub(crate) fn models() -> std::ops::Range<usize> {
-    0..MODELS.len()
 }
