@@ -11,7 +11,7 @@ use cozeway::store::sqlite::Sqlite;
 use cozeway::store::{Id, Store};
 use tokio::sync::Mutex;
 
-use crate::support::redis::{FORGETS, KEEPS, Server};
+use crate::support::redis::{FORGETS, KEEPS, Keys, Server, redis_url};
 
 /// Nothing that a world remembers grows old in it.
 const TTL: Duration = Duration::from_secs(3600);
@@ -25,7 +25,7 @@ pub(crate) enum Backend {
     /// A server of the world's own.
     Server(Arc<Mutex<Server>>, Secret, Keeps),
     /// A part of a server that others use, too.
-    Shared(Secret, String),
+    Shared(Keys),
 }
 
 /// Whether a server knows what it knew when it is started again.
@@ -54,18 +54,16 @@ impl Backend {
             let url = Secret::new(server.url());
             return Some(Self::Server(Arc::new(Mutex::new(server)), url, keeps));
         }
-        let url = Secret::new(std::env::var("COZEWAY_TEST_REDIS").ok()?);
-        Some(Self::Shared(url, format!("cozeway-test:{}:", Id::random().unwrap())))
+        redis_url().map(|url| Self::Shared(Keys::new(url)))
     }
 
     /// The way of one replica to it.
     pub(crate) fn open(&self) -> Arc<dyn Store> {
-        let redis = |url, prefix: &str| Arc::new(Redis::new(url, prefix, TTL).unwrap());
         match self {
             Self::Memory(store) => Arc::clone(store),
             Self::File(folder) => Arc::new(Sqlite::open(&folder.0.join("state.db"), TTL).unwrap()),
-            Self::Server(_, url, _) => redis(url, PREFIX),
-            Self::Shared(url, prefix) => redis(url, prefix),
+            Self::Server(_, url, _) => Arc::new(Redis::new(url, PREFIX, TTL).unwrap()),
+            Self::Shared(keys) => keys.open(TTL),
         }
     }
 
@@ -95,7 +93,7 @@ impl Backend {
             Self::File(_) => "a file",
             Self::Server(_, _, Keeps::All) => "a server",
             Self::Server(_, _, Keeps::Nothing) => "a server that forgets",
-            Self::Shared(..) => "a part of a server",
+            Self::Shared(_) => "a part of a server",
         }
     }
 }

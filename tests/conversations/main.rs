@@ -7,9 +7,9 @@
 //! `COZEWAY_TEST_STEPS` says; `COZEWAY_TEST_SEED` begins with another world,
 //! and alone lives through that one. One world in three is over a Redis of its
 //! own, if `COZEWAY_TEST_REDIS_SERVER` names the program of one; it is killed
-//! again and again. `COZEWAY_TEST_REDIS` alone, the URL of one, has it stay
-//! alive. A history that breaks a promise is
-//! shortened and printed.
+//! again and again. With `COZEWAY_TEST_REDIS` alone, the URL of one, it stays
+//! alive; without both, a file stands in for it. A history that breaks a
+//! promise is shortened and printed.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions, reason = "tests")]
 
@@ -60,7 +60,7 @@ fn what_the_client_sends_is_what_the_bot_sees_once() {
     let (first, worlds) = (first.unwrap_or_default(), steps.div_ceil(WORLD as u64));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     if std::env::var_os("COZEWAY_TEST_REDIS_SERVER").is_none() {
-        eprintln!("without COZEWAY_TEST_REDIS_SERVER no Redis is killed, and files stand in for it");
+        eprintln!("left out: a Redis that is killed, since COZEWAY_TEST_REDIS_SERVER names no program");
     }
     runtime.block_on(async {
         let mut seeds = first..first + worlds;
