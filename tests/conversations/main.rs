@@ -86,7 +86,7 @@ fn what_the_client_sends_is_what_the_bot_sees_once() {
             begin(&mut living);
         }
         eprintln!("{worlds} worlds of {WORLD} steps: {modes:?}");
-        if worlds > 10 {
+        if worlds >= (STEPS / WORLD) as u64 {
             for mode in ["new", "continued", "resumed", "replayed", "rebuilt"] {
                 let count = modes.get(mode).copied().unwrap_or_default();
                 assert!(count > steps as usize / 500, "{mode} was hardly ever said: {modes:?}");
