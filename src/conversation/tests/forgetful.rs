@@ -80,8 +80,7 @@ impl Store for Forgetful {
 #[tokio::test]
 async fn after_the_store_has_forgotten_its_secret_a_name_is_looked_for_under_the_new_one() {
     let store = Arc::new(Forgetful { stores: Mutex::new(vec![memory()]), strange: AtomicBool::new(false) });
-    let new = |store: &Arc<Forgetful>| Conversations::new(Arc::clone(store) as Arc<dyn Store>);
-    let old = Client { memory: new(&store), ..client() };
+    let old = Client { memory: Conversations::new(store.clone()), ..client() };
     old.begin(Some("n"), &["one"]).await.answer("c1", "1", "a").await;
     assert_eq!(old.begin(Some("n"), &["two"]).await.note, "continued");
     store.forget_all();
@@ -89,6 +88,6 @@ async fn after_the_store_has_forgotten_its_secret_a_name_is_looked_for_under_the
     let begun = old.begin(Some("n"), &["three"]).await;
     assert_eq!(begun.note, "new");
     begun.answer("c2", "2", "a").await;
-    let young = Client { memory: new(&store), ..client() };
+    let young = Client { memory: Conversations::new(store.clone()), ..client() };
     assert_eq!(young.begin(Some("n"), &["four"]).await.note, "continued");
 }
