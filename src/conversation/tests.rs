@@ -1,3 +1,5 @@
+mod forgetful;
+
 use super::*;
 use crate::store::{Listed, Settled};
 use crate::turn::{Message, Text};
