@@ -5,7 +5,7 @@
 //! is committed. Only new entries are not waited for: whatever is asked later
 //! comes behind them in the queue, so that a process finds what it has
 //! inserted, and one that is killed has lost at worst those of the last
-//! milliseconds. Absent, they are replayed; a claim that was not in the file
+//! millisecond. Absent, they are replayed; a claim that was not in the file
 //! would have let a conversation be told something twice.
 //!
 //! Several processes may use one file on one machine. A process that is not

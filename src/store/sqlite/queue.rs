@@ -2,9 +2,9 @@
 //!
 //! In come tasks from all sides, in their order; out come batches of them, for
 //! one transaction each. A transaction costs some 20 µs and waking the thread
-//! some 5, so both are shared: who waits for an answer is served at once, but
-//! after a batch of several the thread rests, and what nobody waits for lies
-//! for a moment until there is more of it. Bounded. Never does a task.
+//! some 5, so both are shared: after a batch the thread rests for a moment. Who
+//! waits for an answer and works alone is served at once all the same. Bounded.
+//! Never does a task.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -18,13 +18,9 @@ pub(super) const CAPACITY: usize = 4096;
 /// So many tasks are done in one transaction at most.
 const BATCH: usize = 256;
 
-/// So long the thread rests after a batch of several: a step may take so much
-/// longer, and a busy gateway makes no more than a thousand transactions a
-/// second.
+/// So long the thread rests: a step may take so much longer, and a busy
+/// gateway makes no more than a thousand transactions a second.
 const REST: Duration = Duration::from_millis(1);
-
-/// So long lies what nobody waits for.
-const LATER: Duration = Duration::from_millis(10);
 
 /// Whether somebody waits for a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +60,6 @@ struct Waiting<T> {
     tasks: VecDeque<T>,
     /// Whether somebody waits for one of them.
     waited: bool,
-    /// When the first of them came.
-    since: Instant,
     /// No more will come.
     closed: bool,
     /// Nobody takes them any more.
@@ -75,7 +69,7 @@ struct Waiting<T> {
 impl<T> Queue<T> {
     pub(super) fn new() -> Self {
         let tasks = VecDeque::new();
-        let waiting = Waiting { tasks, waited: false, since: Instant::now(), closed: false, ended: false };
+        let waiting = Waiting { tasks, waited: false, closed: false, ended: false };
         Self { waiting: Mutex::new(waiting), bell: Condvar::new() }
     }
 
@@ -89,9 +83,6 @@ impl<T> Queue<T> {
             return Err(Refused::Full);
         }
         let is_first = waiting.tasks.is_empty();
-        if is_first {
-            waiting.since = Instant::now();
-        }
         waiting.tasks.push_back(task);
         let is_waited = haste == Haste::Waited && !waiting.waited;
         waiting.waited |= is_waited;
@@ -107,8 +98,7 @@ impl<T> Queue<T> {
     /// is empty; its size said whether there was much to do.
     pub(super) fn next(&self, batch: &mut Vec<T>, done: usize, idle: Option<Duration>) -> Next {
         let begun = Instant::now();
-        // Who works alone should not wait for company.
-        let rested = if done > 1 { begun + REST } else { begun };
+        let rested = if done > 0 { begun + REST } else { begun };
         let mut waiting = self.lock();
         loop {
             let now = Instant::now();
@@ -116,8 +106,9 @@ impl<T> Queue<T> {
                 0 if waiting.closed => return Next::End,
                 0 => idle.map(|idle| begun + idle),
                 _ if waiting.closed => Some(now),
-                length if waiting.waited || length >= BATCH => Some(rested),
-                _ => Some(rested.max(waiting.since + LATER)),
+                // Who works alone should not wait for company.
+                length if length >= BATCH || (waiting.waited && done < 2) => Some(now),
+                _ => Some(rested),
             };
             match due {
                 Some(due) if due > now => {
@@ -129,7 +120,6 @@ impl<T> Queue<T> {
                     let length = waiting.tasks.len().min(BATCH);
                     batch.extend(waiting.tasks.drain(..length));
                     waiting.waited &= !waiting.tasks.is_empty();
-                    waiting.since = now;
                     return Next::Batch;
                 }
                 None => waiting = self.bell.wait(waiting).unwrap_or_else(PoisonError::into_inner),
@@ -182,20 +172,19 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_waits_for_lies_for_a_moment() {
+    fn what_nobody_waits_for_is_done_at_once_and_then_after_a_rest() {
         let queue = Queue::new();
         queue.push(1, Haste::Later).unwrap();
-        let (what, batch, waited) = next(&queue, 0);
-        assert_eq!((what, batch), (Next::Batch, vec![1]));
-        assert!(waited > LATER / 2, "{waited:?}");
-        // Nobody is woken by more of it.
+        assert_eq!(next(&queue, 0).1, [1]);
         queue.push(2, Haste::Later).unwrap();
         queue.push(3, Haste::Later).unwrap();
-        assert_eq!(next(&queue, 0).1, [2, 3]);
+        let (_, batch, waited) = next(&queue, 1);
+        assert_eq!(batch, [2, 3]);
+        assert!(waited >= REST, "{waited:?}");
     }
 
     #[test]
-    fn after_several_it_rests_and_after_one_it_does_not() {
+    fn who_works_alone_is_not_kept_waiting_and_who_has_company_is() {
         let queue = Queue::new();
         queue.push(1, Haste::Waited).unwrap();
         assert!(next(&queue, 2).2 >= REST);
