@@ -11,10 +11,15 @@ pub mod circuit;
 pub mod client;
 pub mod conversation;
 pub mod error;
+mod json;
 pub mod messages;
+mod reader;
 pub mod retrieve;
 pub mod sse;
 pub mod token;
+pub mod workflow;
+
+pub use reader::Reader;
 
 use std::sync::Arc;
 
@@ -46,13 +51,58 @@ impl PartialEq for Deployment {
     }
 }
 
-/// A bot, and what it takes to call it.
+/// What answers, as the config says once and for all.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Callee {
+    /// A bot: its id, in decimal digits.
+    Bot(String),
+    /// A workflow, with the way it is run.
+    Workflow(Arc<workflow::Workflow>),
+}
+
+impl Callee {
+    /// What kind of thing it is, in one word.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Bot(_) => "bot",
+            Self::Workflow(_) => "workflow",
+        }
+    }
+
+    /// Whether it is asked for a stream, or for its answer in one piece.
+    #[must_use]
+    pub fn streams(&self) -> bool {
+        match self {
+            Self::Bot(_) => true,
+            Self::Workflow(workflow) => workflow.stream,
+        }
+    }
+
+    /// Whether Coze answers as soon as the work begins, and not only with the
+    /// first words.
+    #[must_use]
+    pub fn begins_early(&self) -> bool {
+        matches!(self, Self::Bot(_))
+    }
+
+    /// Its id: decimal digits.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Bot(id) => id,
+            Self::Workflow(workflow) => &workflow.id,
+        }
+    }
+}
+
+/// A bot or a flow, and what it takes to call it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
     /// Where it lives.
     pub deployment: Arc<Deployment>,
-    /// Its id: decimal digits.
-    pub bot_id: String,
+    /// What it is.
+    pub callee: Callee,
     /// What it is called with; `None` is the caller's own token, which it
     /// sent as its key.
     pub token: Option<Arc<token::Source>>,

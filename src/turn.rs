@@ -6,6 +6,7 @@
 //! them and never each other.
 
 mod ask;
+mod asked;
 mod event;
 mod failure;
 mod reply;
@@ -14,6 +15,7 @@ mod stop;
 mod text;
 
 pub use ask::{Ask, Image, Message, Role};
+pub use asked::{Asked, Field, Resume, Wants};
 pub use event::{Event, Finish, Usage};
 pub use failure::{Failure, Kind};
 pub use reply::Reply;

@@ -6,6 +6,10 @@ use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use cozeway::conversation::{Owner, Place, Record};
+use cozeway::store::sqlite::Sqlite;
+use cozeway::store::{Entry, Id, Store as _};
+
 const TOKEN: &str = "pat_never-to-be-seen";
 const KEY: &str = "sk-never-to-be-seen";
 
@@ -47,11 +51,13 @@ fn check_shows_what_each_model_comes_to() {
     let output = cozeway(&directory("check"), &["check", "--config", FULL], &ENV);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert_hidden(&output);
+    let state = concat!("sqlite:", env!("CARGO_MANIFEST_DIR"), "/config/cozeway.db");
     assert_eq!(
-        text(&output.stdout),
+        text(&output.stdout).replace(state, "STATE"),
         "\
 listen  127.0.0.1:8787
 auth    keys
+state   STATE
 limits  6000 requests per minute
 
 model support
@@ -60,12 +66,20 @@ model support
   bot        7531406778865549312
   token      *** (config)
   rules      system prepend, reasoning field, overflow trim
+  memory     auto, 100 rounds
 
 model desk
   coze       cloud (cloud) https://api.coze.com
   bot        7442165654356000000
   token      *** (config)
   rules      system variable instructions, reasoning think, overflow reject
+  memory     auto, 100 rounds
+
+model weather
+  coze       local (studio) http://127.0.0.1:8888
+  workflow   7396891037212345678
+  token      *** (config)
+  rules      system prepend
 
 key team-a
   models     support, desk
@@ -93,7 +107,9 @@ fn check_shows_the_same_as_json() {
         assert_eq!(json["keys"][0]["limits"]["tokens_per_minute"], 100_000);
         assert_eq!(json["keys"][1]["limits"]["tokens_per_minute"], serde_json::Value::Null);
         assert_eq!(json["limits"]["requests_per_minute"], 6000);
-        assert_eq!(json["keys"][1]["models"], serde_json::json!(["support", "desk"]));
+        assert_eq!(json["keys"][1]["models"], serde_json::json!(["support", "desk", "weather"]));
+        assert_eq!(json["models"][2]["workflow_id"], "7396891037212345678");
+        assert!(json["models"][2].get("memory").is_none());
     }
 }
 
@@ -125,8 +141,9 @@ fn without_a_file_the_environment_makes_a_gateway() {
     assert_hidden(&output);
     assert_eq!(
         text(&output.stdout),
-        "listen  127.0.0.1:8787\nauth    none\n\nmodel coze\n  coze       coze (studio) http://h\n  \
-         bot        7\n  token      *** (config)\n  rules      system prepend, reasoning field, overflow trim\n"
+        "listen  127.0.0.1:8787\nauth    none\nstate   sqlite:cozeway.db\n\nmodel coze\n  coze       coze (studio) http://h\n  \
+         bot        7\n  token      *** (config)\n  rules      system prepend, reasoning field, overflow trim\n  \
+         memory     auto, 100 rounds\n"
     );
     let output = cozeway(&directory, &["check"], &env[..1]);
     assert_eq!(output.status.code(), Some(2));
@@ -225,5 +242,101 @@ fn health_fails_where_nobody_listens() {
     for url in ["8787", "localhost:8787"] {
         let output = cozeway(&directory("nowhere"), &["health", "--url", url], &[]);
         assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    }
+}
+
+const STATE: &str = "[coze.c]\nbase_url = 'http://h'\ntoken = 't'\n[models.m]\nbot_id = '7'\n\
+                     [keys.k]\nkey = '0123456789abcdef'\n[state]\nurl = ";
+
+/// A conversation that is remembered.
+fn entry(number: u8, key: &str, user: Option<&str>, name: Option<&str>) -> Entry {
+    let record = Record {
+        owner: Owner {
+            key: key.to_owned(),
+            deployment: "c".to_owned(),
+            target: "7".to_owned(),
+            user: user.map(str::to_owned),
+        },
+        name: name.map(str::to_owned),
+        place: Some(Place { conversation: "75".to_owned(), section: None, chat: "76".to_owned() }),
+        rounds: 2,
+        ..Record::default()
+    };
+    Entry {
+        id: Id([number; 16]),
+        space: [0; 16],
+        head: None,
+        name: name.map(|_| [number; 16]),
+        root: None,
+        value: record.to_bytes(),
+    }
+}
+
+#[tokio::test]
+async fn an_operator_lists_and_forgets_conversations() {
+    let directory = directory("conversations");
+    let config = directory.join("f.toml");
+    std::fs::write(&config, format!("{STATE}'sqlite:state.db'\n")).unwrap();
+    let config = config.to_str().unwrap();
+    let conversations = |arguments: &[&str]| {
+        let arguments = [&["conversations"], arguments, &["--config", config]].concat();
+        let output = cozeway(&directory, &arguments, &[]);
+        let said = text(if output.status.success() { &output.stdout } else { &output.stderr }).to_owned();
+        (output.status.code().unwrap(), said)
+    };
+    let missing = format!("cozeway: there is no state file {}\n", directory.join("state.db").display());
+    assert_eq!(conversations(&["list"]), (1, missing));
+
+    let ttl = std::time::Duration::from_secs(3600);
+    let store = Sqlite::open(&directory.join("state.db"), ttl).unwrap();
+    let names = [("a", Some("ann"), None), ("a", None, Some("x\u{1b}y")), ("b", Some("ann"), Some("z"))];
+    for (number, (key, user, name)) in (1..).zip(names) {
+        store.insert(entry(number, key, user, name)).await.unwrap();
+    }
+    let (code, listed) = conversations(&["list"]);
+    assert_eq!((code, listed.lines().count()), (0, 3));
+    let first = listed.lines().next().unwrap();
+    assert!(first.starts_with("conv_01010101010101010101010101010101  "), "{first}");
+    assert!(first.ends_with("answered     2 rounds  key a  c/7  user \"ann\""), "{first}");
+    assert!(listed.contains(r#"name "x\u{1b}y""#), "{listed}");
+
+    let (_, json) = conversations(&["list", "--json", "--key-name", "b"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), 1);
+    assert_eq!((&json[0]["name"], &json[0]["conversation"]), (&"z".into(), &"75".into()));
+    assert!(json[0]["used_at"].as_u64().unwrap() > 1_700_000_000);
+
+    assert_eq!(conversations(&["forget"]).0, 2);
+    assert_eq!(
+        conversations(&["forget", "nobody"]),
+        (1, "cozeway: there is no conversation [\"nobody\"]\n".into())
+    );
+    assert_eq!(conversations(&["forget", "z"]), (0, "forgot 1 conversation\n".into()));
+    assert_eq!(conversations(&["forget", "--user", "ann"]), (0, "forgot 1 conversation\n".into()));
+    assert_eq!(conversations(&["purge"]), (0, "forgot 0 conversations\n".into()));
+    assert_eq!(conversations(&["purge", "--unused-for", "1h"]), (0, "forgot 0 conversations\n".into()));
+    assert_eq!(conversations(&["purge", "--unused-for", "soon"]).0, 2);
+    assert_eq!(conversations(&["purge", "--unused-for", "0s", "--json"]), (0, "{\"forgotten\":1}\n".into()));
+    assert_eq!(conversations(&["list"]), (0, "no conversations\n".into()));
+
+    std::fs::write(directory.join("f.toml"), format!("{STATE}'memory:'\n")).unwrap();
+    let (code, said) = conversations(&["list"]);
+    assert!(code == 1 && said.contains("in the gateway's process alone"), "{said}");
+}
+
+#[test]
+fn a_state_that_cannot_be_used_is_said_at_the_start() {
+    let directory = directory("state");
+    for (url, words) in
+        [("sqlite:no/such/folder.db", "folder"), ("sqlite:f.toml", "f.toml"), ("sqlite:.", "cozeway")]
+    {
+        let config = directory.join("f.toml");
+        std::fs::write(&config, format!("[server]\nlisten = '127.0.0.1:0'\n{STATE}'{url}'\n")).unwrap();
+        let output = cozeway(&directory, &["serve", "--config", config.to_str().unwrap()], &[]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(words) && said.starts_with("cozeway: "), "{said}");
+        assert_eq!(text(&output.stdout), "");
+        assert!(std::fs::read_to_string(&config).unwrap().starts_with("[server]"));
     }
 }

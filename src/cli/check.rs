@@ -13,8 +13,8 @@ use super::{ConfigArgs, Stop, env, explain, print};
 use crate::access::{Key, Mode, Quota};
 use crate::catalog::{Memory, Model, Overflow};
 use crate::config::Snapshot;
-use crate::coze::Kind;
 use crate::coze::token::Source;
+use crate::coze::{Callee, Kind};
 use crate::store::Place;
 use crate::turn::{Reasoning, SystemRule};
 
@@ -63,9 +63,19 @@ struct ShownModel<'s> {
     coze: &'s str,
     kind: &'static str,
     base_url: &'s str,
-    bot_id: &'s str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bot_id: Option<&'s str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workflow_id: Option<&'s str>,
     token: ShownToken,
     system: String,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    chat: Option<ShownChat>,
+}
+
+/// What counts where there are conversations.
+#[derive(Serialize)]
+struct ShownChat {
     reasoning: &'static str,
     overflow: &'static str,
     memory: &'static str,
@@ -144,19 +154,27 @@ impl<'s> Shown<'s> {
                 writeln!(out, "  aliases    {}", model.aliases.join(", "))?;
             }
             writeln!(out, "  coze       {} ({}) {}", model.coze, model.kind, model.base_url)?;
-            writeln!(out, "  bot        {}", model.bot_id)?;
+            if let Some(id) = model.workflow_id {
+                writeln!(out, "  workflow   {id}")?;
+            } else if let Some(id) = model.bot_id {
+                writeln!(out, "  bot        {id}")?;
+            }
             match &model.token {
                 ShownToken::Config { value } => writeln!(out, "  token      {value} (config)")?,
                 ShownToken::File { value, path } => writeln!(out, "  token      {value} (file {path})")?,
                 ShownToken::Caller => writeln!(out, "  token      the caller's own")?,
             }
+            let Some(chat) = &model.chat else {
+                writeln!(out, "  rules      system {}", model.system)?;
+                continue;
+            };
             writeln!(
                 out,
                 "  rules      system {}, reasoning {}, overflow {}",
-                model.system, model.reasoning, model.overflow
+                model.system, chat.reasoning, chat.overflow
             )?;
-            let cleanup = if model.cleanup { ", cleanup" } else { "" };
-            writeln!(out, "  memory     {}, {} rounds{cleanup}", model.memory, model.history_rounds)?;
+            let cleanup = if chat.cleanup { ", cleanup" } else { "" };
+            writeln!(out, "  memory     {}, {} rounds{cleanup}", chat.memory, chat.history_rounds)?;
         }
         for key in &self.keys {
             let models = if key.patterns.is_none() { "all".to_owned() } else { key.models.join(", ") };
@@ -197,7 +215,8 @@ impl<'s> ShownModel<'s> {
                 Kind::Cloud => "cloud",
             },
             base_url: target.deployment.client.base_url(),
-            bot_id: &target.bot_id,
+            bot_id: matches!(target.callee, Callee::Bot(_)).then(|| target.callee.id()),
+            workflow_id: matches!(target.callee, Callee::Workflow(_)).then(|| target.callee.id()),
             token: match target.token.as_deref() {
                 Some(Source::Fixed(_)) => ShownToken::Config { value: "***" },
                 Some(Source::File(file)) => {
@@ -211,6 +230,14 @@ impl<'s> ShownModel<'s> {
                 SystemRule::Reject => "reject".to_owned(),
                 SystemRule::Variable(name) => format!("variable {name}"),
             },
+            chat: matches!(target.callee, Callee::Bot(_)).then(|| ShownChat::of(model)),
+        }
+    }
+}
+
+impl ShownChat {
+    fn of(model: &Model) -> Self {
+        Self {
             reasoning: match model.reasoning {
                 Reasoning::Field => "field",
                 Reasoning::Both => "both",

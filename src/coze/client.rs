@@ -44,6 +44,9 @@ const PROMPT: Duration = Duration::from_secs(1);
 /// The largest body that is read of an answer that is not a stream.
 const MAX_JSON_BYTES: usize = 256 * 1024;
 
+/// The largest answer that is no stream.
+const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
+
 /// How long such a body may take.
 const JSON_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -93,6 +96,25 @@ pub struct Opened {
     pub log_id: Option<String>,
     /// The bytes of the stream.
     pub bytes: ByteStream,
+}
+
+/// What a call has begun.
+#[derive(Debug)]
+pub enum Begun {
+    /// An event stream.
+    Stream {
+        /// Coze's id of the request in its logs.
+        log_id: Option<String>,
+        /// The bytes of the stream.
+        bytes: ByteStream,
+    },
+    /// The whole answer.
+    Whole {
+        /// Coze's id of the request in its logs.
+        log_id: Option<String>,
+        /// A JSON body without an error.
+        body: Bytes,
+    },
 }
 
 /// The bytes of an answer as they arrive. Dropped before its end, it closes
@@ -163,6 +185,29 @@ impl Client {
         let mut failure = failure.unwrap_or_else(|| unexpected(head.status, &kind));
         failure.log_id = failure.log_id.or(log_id);
         Err(failure)
+    }
+
+    /// Makes a call that is answered by an event stream, or by a JSON body
+    /// that may be large.
+    ///
+    /// # Errors
+    /// If Coze cannot be reached, refuses, or answers with anything else.
+    pub async fn begin(&self, call: &Call, token: &Secret, streams: bool) -> Result<Begun, Failure> {
+        if streams {
+            let Opened { log_id, bytes } = self.open(call, token).await?;
+            return Ok(Begun::Stream { log_id, bytes });
+        }
+        let (told, Answer { head, incoming }) = self.send(call, token).await?;
+        let body = read_whole(incoming, MAX_ANSWER_BYTES).await?;
+        let failure = judge(head.status, &told.kind, told.retry_after, &body);
+        let is_json = head.status.is_success() && told.kind.starts_with("application/json");
+        match failure.or_else(|| (!is_json).then(|| unexpected(head.status, &told.kind))) {
+            Some(mut failure) => {
+                failure.log_id = failure.log_id.or(told.log_id);
+                Err(failure)
+            }
+            None => Ok(Begun::Whole { log_id: told.log_id, body }),
+        }
     }
 
     /// Makes a call that is answered by a small JSON body, and gives that.
@@ -274,12 +319,16 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-async fn read_small(mut incoming: Incoming) -> Result<Bytes, Failure> {
+async fn read_small(incoming: Incoming) -> Result<Bytes, Failure> {
+    read_whole(incoming, MAX_JSON_BYTES).await
+}
+
+async fn read_whole(mut incoming: Incoming, most: usize) -> Result<Bytes, Failure> {
     let read = async {
         let mut body = BytesMut::new();
         while let Some(bytes) = poll_fn(|cx| incoming.poll_bytes(cx)).await {
             let bytes = bytes.map_err(|error| broke_off(&error))?;
-            if body.len() + bytes.len() > MAX_JSON_BYTES {
+            if body.len() + bytes.len() > most {
                 return Err(Failure::new(Kind::Broken, "Coze's answer is larger than it can be."));
             }
             body.extend_from_slice(&bytes);

@@ -21,6 +21,8 @@ pub fn failure(code: i64, message: &str) -> Failure {
     let shown = for_clients(text);
     let mut failure = Failure::new(kind, sentence(kind, code, &shown));
     failure.coze_code = Some(code);
+    // It has run, and asked again it would run once more.
+    failure.may_be_running = kind == Kind::Timeout;
     failure.detail = Some(message.trim().chars().take(4000).collect());
     failure
 }

@@ -18,6 +18,8 @@ pub struct Ask {
     pub user: Option<String>,
     /// Where the answer is cut.
     pub stop: StopWords,
+    /// Start parameters of a workflow: a JSON object.
+    pub parameters: Option<String>,
 }
 
 /// Whose words a message holds.

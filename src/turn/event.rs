@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::Text;
+use super::{Asked, Text};
 
 /// One step of an answer, borrowed from the bytes that brought it.
 #[derive(Clone, Debug)]
@@ -28,7 +28,9 @@ pub enum Event<'a> {
     Suggestion(Cow<'a, str>),
     /// The answer is a question, and the bot waits for what the user says to
     /// it.
-    Asked,
+    Asked(&'a Asked),
+    /// Where Coze's own page of the run is.
+    Debug(Cow<'a, str>),
     /// What the answer cost, as Coze counted it.
     Usage(Usage),
     /// The answer is whole. Nothing comes after it.

@@ -33,3 +33,4 @@ mod streaming;
 mod terminal;
 mod tls;
 mod whole;
+mod workflows;

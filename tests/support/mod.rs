@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub(crate) mod golden;
+pub(crate) mod reading;
 pub(crate) mod schema;
 
 /// So many cases of a property, or as many as `PROPTEST_CASES` says: the

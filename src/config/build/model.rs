@@ -1,5 +1,7 @@
 //! `[models.NAME]`: what clients put in `model`.
 
+mod callee;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -8,12 +10,12 @@ use std::sync::Arc;
 use super::deployment::Entry;
 use super::token;
 use crate::access::Mode;
-use crate::catalog::{DEFAULT_HISTORY_ROUNDS, Model};
+use crate::catalog::{DEFAULT_HISTORY_ROUNDS, Memory, Model};
 use crate::config::document::Item;
 use crate::config::fault::{Report, did_you_mean};
 use crate::config::file::{self, Field};
+use crate::coze::Target;
 use crate::coze::token::Source;
-use crate::coze::{Target, is_id};
 
 /// The longest name of a model, in characters.
 const MAX_NAME: usize = 128;
@@ -80,12 +82,8 @@ fn one(
     base: &Path,
     report: &mut Report,
 ) -> Option<Model> {
-    let bot_id = table.bot_id.and_then(|item| {
-        let checked = is_id(&item.value)
-            .then_some(())
-            .ok_or("expected the id of a bot: decimal digits, as in the address of the bot's page");
-        report.check(&item.at, checked).map(|()| item.value)
-    });
+    let is_bot = matches!(table.runs, file::Runs::Bot(_));
+    let callee = callee::build(table.runs, &table.system, report);
     let own = token::build(table.token, base, report);
     let entry = find(&table.name, &table.deployment, deployments, report)?;
     let token = token_of(&table.name, own, entry, mode, report);
@@ -93,11 +91,12 @@ fn one(
         name: table.name.value,
         aliases: table.aliases.into_iter().map(|alias| alias.value).collect(),
         description: table.description,
-        target: Target { deployment: Arc::clone(entry.built.as_ref()?), bot_id: bot_id?, token },
+        target: Target { deployment: Arc::clone(entry.built.as_ref()?), callee: callee?, token },
         system: table.system,
         reasoning: table.reasoning,
         overflow: table.overflow,
-        memory: table.memory,
+        // Nothing goes on where there is no conversation.
+        memory: if is_bot { table.memory } else { Memory::Off },
         cleanup: table.cleanup,
         history_rounds: table.history_rounds.map_or(DEFAULT_HISTORY_ROUNDS, NonZeroU32::get),
     })

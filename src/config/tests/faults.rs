@@ -327,22 +327,78 @@ fn models() {
             ),
             ("[models.m]\nbot_id = '1'\ntoken = ' '", &["f:3: models.m.token: is empty"]),
             (
-                "[models.w]\nworkflow_id = '1'\ninput = 'x'\nparameters = {}\noutput = 'x'\nstream = false",
-                &[
-                    "f:2: models.w.workflow_id: is not supported by this version",
-                    "f:3: models.w.input: is not supported by this version",
-                    "f:4: models.w.parameters: is not supported by this version",
-                    "f:5: models.w.output: is not supported by this version",
-                    "f:6: models.w.stream: is not supported by this version",
-                ],
-            ),
-            (
                 "[models.w]\nchatflow_id = '1'\napp_id = '1'\nmemory = 'on'\nhistory_rounds = 0",
                 &[
                     "f:2: models.w.chatflow_id: is not supported by this version",
-                    "f:3: models.w.app_id: is not supported by this version",
+                    "f:3: models.w.app_id: this is for workflows alone",
                     "f:4: models.w.memory: expected one of \"auto\", \"explicit\", \"off\"",
                     "f:5: models.w.history_rounds: must be at least 1",
+                ],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn workflows() {
+    let bots = "a workflow has no conversation and shows no thinking: this is for bots alone";
+    let id = "expected the id of a workflow: decimal digits, as in the address of the workflow's page";
+    table(
+        &[COZE, KEY],
+        &[
+            (
+                "[models.w]\nworkflow_id = 'x'",
+                &[
+                    "f:1: models.w: input is missing: name the start parameter that takes the user's text \
+                     (or give history, or input_format = \"json\")",
+                    &format!("f:2: models.w.workflow_id: {id}"),
+                ],
+            ),
+            (
+                "[models.w]\nworkflow_id = '1'\ninput = 'a'\ninput_format = 'json'\nbot_id = '1'\napp_id = '2'",
+                &[
+                    "f:1: models.w: has both input and input_format = \"json\": then the text itself names the parameters",
+                    "f:1: models.w: has both bot_id and app_id; Coze takes only one",
+                ],
+            ),
+            (
+                "[models.w]\nworkflow_id = '1'\ninput = 'a'\nmemory = 'off'\nhistory_rounds = 3\ncleanup = true\n\
+                 reasoning = 'drop'\noverflow = 'trim'",
+                &[
+                    &format!("f:4: models.w.memory: {bots}"),
+                    &format!("f:5: models.w.history_rounds: {bots}"),
+                    &format!("f:6: models.w.cleanup: {bots}"),
+                    &format!("f:7: models.w.reasoning: {bots}"),
+                    &format!("f:8: models.w.overflow: {bots}"),
+                ],
+            ),
+            (
+                "[models.m]\nbot_id = '1'\ninput = 'a'\nparameters = {}\nstram = 1",
+                &[
+                    "f:3: models.m.input: this is for workflows alone",
+                    "f:4: models.m.parameters: is not supported by this version",
+                    "f:5: models.m.stram: unknown key",
+                ],
+            ),
+            (
+                "[models.w]\nworkflow_id = '1'\ninput = ' '\ninput_format = 'yaml'\napp_id = 7\nstream = 'no'\noutput = 1",
+                &[
+                    "f:3: models.w.input: is not the name of a parameter: it has no spaces and is not empty",
+                    "f:4: models.w.input_format: expected one of \"text\", \"json\"",
+                    "f:5: models.w.app_id: an id is a string: put it in quotes",
+                    "f:6: models.w.stream: expected true or false, found a string",
+                    "f:7: models.w.output: expected a string, found an integer",
+                ],
+            ),
+            (
+                "[models.w]\nworkflow_id = '1'\ninput = 'a'\nhistory = 'a'\nparameters.a = 1\nparameters.when = 1979-05-27\n\
+                 parameters.big = 99999999999999999999\nparameters.x = inf",
+                &[
+                    "f:4: models.w.history: input and history name the same start parameter",
+                    "f:5: models.w.parameters.a: is what input goes into: it cannot be fixed as well",
+                    "f:6: models.w.parameters.when: is a date or time, which JSON does not have: put it in quotes",
+                    "f:7: models.w.parameters.big: is too large a number: put it in quotes",
+                    "f:8: models.w.parameters.x: is a number that JSON does not have",
                 ],
             ),
         ],

@@ -11,10 +11,11 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use xxhash_rust::xxh64::{Xxh64, xxh64};
 
-use super::wire::{Chat, Fault, Message, Word};
+use super::wire::{Chat, Message};
+use crate::coze::json::{Word, error_event, fault, parse, string, unnamed_error};
 use crate::coze::{card, sse};
-use crate::turn::{Event, Failure, Finish, Kind, Text, Usage};
-use failures::{chat_failed, error_event, fault};
+use crate::turn::{Asked, Event, Failure, Finish, Kind, Text, Usage, Wants};
+use failures::chat_failed;
 
 /// How many answers one chat may have.
 const MAX_ANSWERS: usize = 4096;
@@ -47,6 +48,9 @@ pub struct Reader {
     /// The answer that the last text belonged to.
     current: Option<Box<str>>,
     thought: bool,
+    /// What the last answer wants to hear, should it be a question.
+    wants: Wants,
+    asked: bool,
     /// Bytes of suggestions so far.
     suggested: usize,
     /// A card whose end has not come.
@@ -97,10 +101,7 @@ type Sink<'s> = &'s mut dyn FnMut(Event<'_>);
 
 impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader")
-            .field("state", &self.state)
-            .field("answers", &self.answers.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Reader").field("state", &self.state).finish_non_exhaustive()
     }
 }
 
@@ -168,12 +169,7 @@ impl Reader {
             b"conversation.stream.done" | b"done" => self.end(sink),
             b"error" => Err(error_event(event.data)),
             // An error without a name, as a proxy or the cloud may send it.
-            b"" if event.data.starts_with(b"{") => match serde_json::from_slice(event.data) {
-                Ok(Fault { code, msg }) if code.0.parse().is_ok_and(|code: i64| code > 0) => {
-                    Err(fault(&code, &msg))
-                }
-                _ => Ok(()),
-            },
+            b"" => unnamed_error(event.data).map_or(Ok(()), Err),
             _ => Ok(()),
         }
     }
@@ -273,7 +269,7 @@ impl Reader {
             }
             "verbose" => {
                 if string(message.content)?.is_some_and(|text| is_interrupt(&text.decode())) {
-                    sink(Event::Asked);
+                    self.ask(sink);
                 }
                 return Ok(());
             }
@@ -341,6 +337,7 @@ impl Reader {
                 self.current = Some(Box::from(&*id.0));
             }
         }
+        self.wants = Wants::Text;
         sink(Event::Text(text));
     }
 
@@ -367,10 +364,18 @@ impl Reader {
     }
 
     fn card(&mut self, id: &str, json: &str, sink: Sink<'_>) {
-        let text = card::text(json);
+        let (text, wants) = card::read(json).unwrap_or_else(|| (json.to_owned(), Wants::Text));
         if !text.is_empty() {
             let id = Word(Cow::Borrowed(id));
             self.text(&id, Text::Plain(Cow::Owned(text)), sink);
+        }
+        self.wants = wants;
+    }
+
+    /// The last answer is a question.
+    fn ask(&mut self, sink: Sink<'_>) {
+        if !std::mem::replace(&mut self.asked, true) {
+            sink(Event::Asked(&Asked { wants: std::mem::take(&mut self.wants), resume: None }));
         }
     }
 }
@@ -388,31 +393,6 @@ fn is_interrupt(json: &str) -> bool {
 
 fn is_error(name: &[u8]) -> bool {
     matches!(name, b"error" | b"conversation.chat.failed")
-}
-
-/// Reads an event's data.
-fn parse<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, Failure> {
-    let garbage = |detail: String| {
-        Failure::new(Kind::Broken, "Coze sent an event that makes no sense.").with_detail(detail)
-    };
-    // An array would be taken for an object by the order of its fields.
-    if !data.trim_ascii_start().starts_with(b"{") {
-        return Err(garbage("the data is not an object".to_owned()));
-    }
-    // Checked once here; the parser then need not check every string.
-    let text = std::str::from_utf8(data).map_err(|error| garbage(error.to_string()))?;
-    serde_json::from_str(text).map_err(|error| garbage(error.to_string()))
-}
-
-/// A field that holds text.
-fn string(raw: Option<&serde_json::value::RawValue>) -> Result<Option<Text<'_>>, Failure> {
-    raw.map(|raw| {
-        Text::from_json_literal(raw.get()).ok_or_else(|| {
-            Failure::new(Kind::Broken, "Coze sent an event that makes no sense.")
-                .with_detail("the text of a message is not a string")
-        })
-    })
-    .transpose()
 }
 
 #[cfg(test)]

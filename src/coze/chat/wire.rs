@@ -1,52 +1,11 @@
 //! The JSON of `/v3/chat` events, in every form that occurs: ids as strings
 //! or numbers, fields absent or null.
 
-use std::borrow::Cow;
-use std::fmt;
-
 use serde::Deserialize;
-use serde::de::{Deserializer, Visitor};
 use serde_json::value::RawValue;
 
+use crate::coze::json::{Fault, Word};
 use crate::turn::Usage;
-
-/// A short text that may come as a string, a number or null.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Word<'a>(pub(super) Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Word<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Words;
-        impl<'de> Visitor<'de> for Words {
-            type Value = Word<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string or a number")
-            }
-            fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Self::Value, E> {
-                Ok(Word(Cow::Borrowed(value)))
-            }
-            fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
-                Ok(Word(Cow::Owned(value.to_owned())))
-            }
-            fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
-                Ok(Word(Cow::Owned(value.to_string())))
-            }
-            fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
-                Ok(Word(Cow::Owned(value.to_string())))
-            }
-            fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
-                Ok(Word(Cow::Owned(value.to_string())))
-            }
-            fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-                Ok(Word(Cow::Owned(value.to_string())))
-            }
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Word::default())
-            }
-        }
-        deserializer.deserialize_any(Words)
-    }
-}
 
 /// The data of a `conversation.message.*` event.
 #[derive(Debug, Default, Deserialize)]
@@ -135,16 +94,6 @@ fn counted(input: &Word<'_>, output: &Word<'_>) -> Option<Usage> {
     let number = |word: &Word<'_>| word.0.parse::<u64>().unwrap_or(0);
     let usage = Usage { input: number(input), output: number(output) };
     (usage.total() > 0).then_some(usage)
-}
-
-/// An error with its number, which is a string on some endpoints.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Fault<'a> {
-    #[serde(borrow)]
-    pub(super) code: Word<'a>,
-    #[serde(borrow)]
-    pub(super) msg: Word<'a>,
 }
 
 /// What a local plugin is asked to do; empty in ordinary events.

@@ -15,8 +15,9 @@ use super::Answer;
 use crate::access::{Caller, Identity, Permit};
 use crate::catalog::{Memory, Model};
 use crate::conversation::Note;
-use crate::coze;
 use crate::coze::chat::TooLong;
+use crate::coze::workflow::Unfit;
+use crate::coze::{self, Callee};
 use crate::http::admit::{Admission, Held};
 use crate::http::journal::Memorised;
 use crate::http::stream::ChatBody;
@@ -91,11 +92,15 @@ async fn answer(
     let placed = turn.place(&headers, &naming, &prompt, request.choices).await?;
     context.journal.note(|facts| facts.memory = Some(Memorised::of(placed.note)));
     let name = placed.lent.as_ref().map(|lent| lent.name());
+    let has_parameters = request.ask.parameters.is_some();
     let (mut order, trimmed) = turn.order(placed, prompt, &request).await?;
     order.meter = permit.meter();
     let mut remarks = Remarks { ignored: request.ignored, trimmed, name, note: None };
     if model.memory == Memory::Off && naming.name.is_some() {
         remarks.ignored.push("conversation_id");
+    }
+    if has_parameters && matches!(model.target.callee, Callee::Bot(_)) {
+        remarks.ignored.push("parameters");
     }
     let head = Head {
         id: format!("chatcmpl-{}", uuid::Uuid::now_v7().simple()),
@@ -127,7 +132,13 @@ fn prompt(model: &Model, request: &Request) -> Result<Prompt, ApiError> {
             format!("In this gateway {rejected}."),
         )
     })?;
-    coze::chat::fits_at_all(&prompt, model.target.deployment.kind).map_err(too_long)?;
+    match &model.target.callee {
+        Callee::Bot(_) => coze::chat::fits_at_all(&prompt, model.target.deployment.kind).map_err(too_long)?,
+        Callee::Workflow(workflow) => {
+            let parameters = request.ask.parameters.as_deref();
+            coze::workflow::check(workflow, &prompt, parameters).map_err(|error| unfit(&error))?;
+        }
+    }
     Ok(prompt)
 }
 
@@ -174,6 +185,15 @@ async fn whole(context: &Context, order: Order, head: &Head, reasoning: Reasonin
 
 pub(super) fn too_long(error: TooLong) -> ApiError {
     context_length_exceeded(format!("the system text and the last message alone are too long: {error}"))
+}
+
+pub(super) fn unfit(error: &Unfit) -> ApiError {
+    let (code, param) = match error {
+        Unfit::Image => ("unsupported_content", "messages"),
+        Unfit::NoObject(_) => ("invalid_value", "messages"),
+        Unfit::Taken(_) => ("invalid_value", "parameters"),
+    };
+    ApiError::bad_request(code, Some(param.to_owned()), format!("Not for this model: {error}."))
 }
 
 pub(super) fn context_length_exceeded(why: String) -> ApiError {

@@ -2,8 +2,9 @@
 
 use crate::conversation;
 use crate::relay::lent::Lent;
+use crate::relay::place::lost;
 use crate::relay::shaping::Shaping;
-use crate::turn::{Event, Usage};
+use crate::turn::{Event, Failure, Kind, Usage};
 
 /// What the gateway itself has to remember of the events.
 #[derive(Debug, Default)]
@@ -16,7 +17,25 @@ pub(super) struct Account {
     pub(super) spoken: bool,
     /// What was said is a question.
     pub(super) asked: bool,
+    /// It is one that nobody could answer, since it is not remembered.
+    pub(super) dead_end: bool,
     pub(super) usage: Option<Usage>,
+}
+
+impl Account {
+    /// # Errors
+    /// If what was said makes no sense to a client.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        if self.misplaced {
+            return Err(lost());
+        }
+        if self.dead_end {
+            let says = "The workflow asks something back, and the answer could not be brought to it: \
+                        this request is not remembered.";
+            return Err(Failure::new(Kind::RequiresAction, says));
+        }
+        Ok(())
+    }
 }
 
 /// What Coze calls the chat.
@@ -78,10 +97,13 @@ impl Passing<'_, '_> {
                 }
             }
             Event::Thinking(_) => self.account.spoken = true,
-            Event::Asked => self.account.asked = true,
+            Event::Asked(asked) => {
+                self.account.asked = true;
+                self.account.dead_end = asked.resume.is_some() && self.lent.is_none();
+            }
             Event::Usage(usage) => self.account.usage = Some(*usage),
             Event::Finished(_) => return,
-            Event::Logged(_) | Event::Suggestion(_) => {}
+            Event::Logged(_) | Event::Suggestion(_) | Event::Debug(_) => {}
         }
         self.shaping.push(event, self.sink);
     }

@@ -5,8 +5,7 @@
 use super::account::{Account, Ids};
 use super::{End, Phase, Run, open};
 use crate::conversation::{Ending, Settlement};
-use crate::coze::chat::Reader;
-use crate::coze::{self, Kind as DeploymentKind, error, retrieve, sse};
+use crate::coze::{self, Kind as DeploymentKind, Reader, error, retrieve, sse};
 use crate::relay::lent::{remember, remember_later};
 use crate::relay::place::lost;
 use crate::relay::settle::{self, Chat};
@@ -142,9 +141,9 @@ impl Run {
             }
         }
         let target = self.target.clone();
-        let call = coze::chat::call(&target.bot_id, &user_id, &prompt, None);
+        let call = coze::chat::call(target.callee.id(), &user_id, &prompt, None);
         self.phase = Phase::Opening(open(target, call, self.caller_token.clone()));
-        (self.decoder, self.reader) = (sse::Decoder::default(), Reader::default());
+        (self.decoder, self.reader) = (sse::Decoder::default(), Reader::of(&self.target.callee));
         self.clocks.restart();
         Ok(())
     }

@@ -4,11 +4,12 @@
 use http::{HeaderMap, HeaderName};
 
 use super::naming::Naming;
-use super::{context_length_exceeded, too_long};
+use super::{context_length_exceeded, too_long, unfit};
 use crate::access::Caller;
 use crate::catalog::{Memory, Model, Overflow};
 use crate::conversation::{Ending, Plan, Reason, Space, Wanted};
 use crate::coze::chat::{call, fit, user_id};
+use crate::coze::{Call, Callee, workflow};
 use crate::http::Context;
 use crate::openai::ApiError;
 use crate::openai::chat::Request;
@@ -52,8 +53,8 @@ impl Turn<'_> {
             space: Space {
                 caller: &caller,
                 deployment: &target.deployment.name,
-                kind: "bot",
-                target: &target.bot_id,
+                kind: target.callee.kind(),
+                target: target.callee.id(),
                 user: self.user,
                 hint: hints.iter().find_map(hint),
             },
@@ -105,8 +106,9 @@ impl Turn<'_> {
                 (sent, None, None)
             }
         };
-        let trimmed = match self.fit(&mut sent) {
-            Ok(trimmed) => trimmed,
+        let called = self.call(&user_id, &mut sent, conversation.as_deref(), request);
+        let (call, trimmed) = match called {
+            Ok(called) => called,
             Err(error) => {
                 if let Some(lent) = lent {
                     lent.end(Ending::Refused).await;
@@ -118,7 +120,7 @@ impl Turn<'_> {
         let order = Order {
             target: self.model.target.clone(),
             caller_token: self.caller_token.clone(),
-            call: call(&self.model.target.bot_id, &user_id, &sent, conversation.as_deref()),
+            call,
             choices: request.choices,
             stop: request.ask.stop.clone(),
             think_tags: self.model.reasoning == Reasoning::Think,
@@ -129,6 +131,27 @@ impl Turn<'_> {
             remembered: lent.map(|lent| Remembered { lent, replay }),
         };
         Ok((order, trimmed))
+    }
+
+    /// The call for what is sent, and how many messages were left out.
+    fn call(
+        &self,
+        user_id: &str,
+        sent: &mut Prompt,
+        conversation: Option<&str>,
+        request: &Request,
+    ) -> Result<(Call, usize), ApiError> {
+        match &self.model.target.callee {
+            Callee::Bot(id) => {
+                let trimmed = self.fit(sent)?;
+                Ok((call(id, user_id, sent, conversation), trimmed))
+            }
+            Callee::Workflow(workflow) => {
+                let parameters = request.ask.parameters.as_deref();
+                let kind = self.model.target.deployment.kind;
+                workflow::run(workflow, kind, user_id, sent, parameters).map_err(|error| unfit(&error))
+            }
+        }
     }
 
     fn fit(&self, prompt: &mut Prompt) -> Result<usize, ApiError> {

@@ -11,7 +11,7 @@ use super::Request;
 use super::fault::Fault;
 use super::json::{Bool, Given, Integer, Map, Number, Object, Str, Text, TextOr, Whole};
 use super::parameters::{
-    FunctionCall, Metadata, Modalities, ResponseFormat, Stop, StreamOptions, ToolChoice, Tools,
+    FunctionCall, Metadata, Modalities, Parameters, ResponseFormat, Stop, StreamOptions, ToolChoice, Tools,
 };
 use super::parameters::{check_function_call, check_tool_choice, choices};
 use super::transcript::Transcript;
@@ -38,6 +38,8 @@ pub(super) struct Body<'a> {
 
     #[serde(borrow)]
     conversation_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    parameters: Option<Parameters<'a>>,
     #[serde(borrow)]
     metadata: Option<Metadata<'a>>,
 
@@ -102,7 +104,12 @@ impl Body<'_> {
             choices,
             ignored,
             conversation: names.collect(),
-            ask: Ask { user: user.map(|Text(user)| user.into_owned()), stop, ..transcript },
+            ask: Ask {
+                user: user.map(|Text(user)| user.into_owned()),
+                stop,
+                parameters: self.parameters.map(|Parameters(object)| object.get().to_owned()),
+                ..transcript
+            },
         })
     }
 

@@ -1,0 +1,185 @@
+//! `[models.NAME]`: the shape of a model's table, which depends on what the
+//! model is.
+
+use std::num::NonZeroU32;
+
+use serde_json::Value;
+
+use super::{Field, OneOf, TOKEN, one_of, require, required};
+use crate::catalog::{Memory, Overflow};
+use crate::config::document::{Item, Reader, Table};
+use crate::turn::{Reasoning, SystemRule};
+
+/// A `[models.NAME]` table.
+pub(in crate::config) struct Model {
+    pub(in crate::config) name: Item<String>,
+    pub(in crate::config) deployment: Field<Item<String>>,
+    pub(in crate::config) runs: Runs,
+    pub(in crate::config) token: OneOf,
+    pub(in crate::config) aliases: Vec<Item<String>>,
+    pub(in crate::config) description: Option<String>,
+    pub(in crate::config) system: SystemRule,
+    pub(in crate::config) reasoning: Reasoning,
+    pub(in crate::config) overflow: Overflow,
+    pub(in crate::config) memory: Memory,
+    pub(in crate::config) history_rounds: Option<NonZeroU32>,
+    pub(in crate::config) cleanup: bool,
+}
+
+/// What a model is.
+pub(in crate::config) enum Runs {
+    /// A bot.
+    Bot(Option<Item<String>>),
+    /// A workflow.
+    Workflow(Box<Workflow>),
+}
+
+/// What a table says of a workflow.
+pub(in crate::config) struct Workflow {
+    pub(in crate::config) id: Option<Item<String>>,
+    pub(in crate::config) input: Option<Item<String>>,
+    /// Whether the text is JSON of start parameters.
+    pub(in crate::config) json: bool,
+    pub(in crate::config) history: Option<Item<String>>,
+    pub(in crate::config) parameters: Vec<(String, Item<Value>)>,
+    pub(in crate::config) output: Option<String>,
+    pub(in crate::config) stream: bool,
+    /// `bot_id` or `app_id`.
+    pub(in crate::config) within: OneOf,
+    pub(in crate::config) version: Option<String>,
+    pub(in crate::config) show_debug_url: bool,
+}
+
+/// More rounds than Coze lets anybody set.
+const MAX_ROUNDS: u32 = 100_000;
+
+/// What every model has.
+const ALL: &[&str] = &["coze", "token", "token_file", "aliases", "description", "system"];
+
+/// What a bot has beside that.
+const BOT: &[&str] = &["bot_id", "reasoning", "overflow", "memory", "history_rounds", "cleanup"];
+
+/// What a workflow has.
+const WORKFLOW: &[&str] = &[
+    "workflow_id",
+    "input",
+    "input_format",
+    "history",
+    "parameters",
+    "output",
+    "stream",
+    "bot_id",
+    "app_id",
+    "version",
+    "show_debug_url",
+];
+
+/// What the contract has for models that is not built yet.
+const LATER: &[&str] = &["chatflow_id", "tool", "custom_variables"];
+
+/// The same of bots.
+const BOT_LATER: &[&str] = &["parameters"];
+
+pub(super) fn read(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_>) -> Model {
+    let is_workflow = table.has("workflow_id");
+    let (own, foreign, of) = if is_workflow {
+        (WORKFLOW, BOT, "a workflow has no conversation and shows no thinking: this is for bots alone")
+    } else {
+        (BOT, WORKFLOW, "this is for workflows alone")
+    };
+    let later = if is_workflow { LATER.to_vec() } else { [LATER, BOT_LATER].concat() };
+    reader.only_some(table, &[ALL, own].concat(), &later, (foreign, of));
+    let deployment = match (table.has("coze"), reader.text(table, "coze")) {
+        (false, _) => Field::Absent,
+        (true, None) => Field::Wrong,
+        (true, Some(name)) => Field::Is(name),
+    };
+    let reasoning = [
+        ("field", Reasoning::Field),
+        ("both", Reasoning::Both),
+        ("think", Reasoning::Think),
+        ("drop", Reasoning::Drop),
+    ];
+    let overflow = [("trim", Overflow::Trim), ("reject", Overflow::Reject)];
+    let memory = [("auto", Memory::Auto), ("explicit", Memory::Explicit), ("off", Memory::Off)];
+    Model {
+        name,
+        deployment,
+        runs: if is_workflow {
+            Runs::Workflow(Box::new(workflow(reader, table)))
+        } else {
+            if !LATER.iter().any(|other| other.ends_with("_id") && table.has(other)) {
+                require(reader, table, "bot_id");
+            }
+            Runs::Bot(reader.id(table, "bot_id"))
+        },
+        token: one_of(reader, table, TOKEN),
+        aliases: reader.texts(table, "aliases").map(|list| list.value).unwrap_or_default(),
+        description: reader.text(table, "description").map(|text| text.value),
+        system: system(reader, table).unwrap_or_default(),
+        reasoning: reader.word(table, "reasoning", &reasoning).map(|word| word.value).unwrap_or_default(),
+        overflow: reader.word(table, "overflow", &overflow).map(|word| word.value).unwrap_or_default(),
+        memory: reader.word(table, "memory", &memory).map(|word| word.value).unwrap_or_default(),
+        history_rounds: reader.count(table, "history_rounds", MAX_ROUNDS),
+        cleanup: reader.boolean(table, "cleanup").unwrap_or_default(),
+    }
+}
+
+fn workflow(reader: &mut Reader<'_>, table: &Table<'_>) -> Workflow {
+    let parameter =
+        |reader: &mut Reader<'_>, name| reader.text(table, name).and_then(|item| named(reader, item));
+    let (input, history) = (parameter(reader, "input"), parameter(reader, "history"));
+    let format = reader.word(table, "input_format", &[("text", false), ("json", true)]);
+    let json = format.is_some_and(|format| format.value);
+    if json && table.has("input") {
+        let says = "has both input and input_format = \"json\": then the text itself names the parameters";
+        reader.report.add(&table.at, says);
+    } else if !json && !table.has("input") && !table.has("history") {
+        let says = "input is missing: name the start parameter that takes the user's text \
+                    (or give history, or input_format = \"json\")";
+        reader.report.add(&table.at, says);
+    }
+    let both = table.has("bot_id") && table.has("app_id");
+    let ids = ["bot_id", "app_id"].map(|name| (name, reader.id(table, name)));
+    if both {
+        reader.report.add(&table.at, "has both bot_id and app_id; Coze takes only one");
+    }
+    let within = ids.into_iter().find_map(|(name, id)| Some(Field::Is((name, id?))));
+    Workflow {
+        id: reader.id(table, "workflow_id"),
+        input,
+        json,
+        history,
+        parameters: reader.json(table, "parameters"),
+        output: reader.text(table, "output").map(|text| text.value),
+        stream: reader.boolean(table, "stream").unwrap_or(true),
+        within: within.unwrap_or(Field::Absent),
+        version: reader.text(table, "version").map(|text| text.value),
+        show_debug_url: reader.boolean(table, "show_debug_url").unwrap_or_default(),
+    }
+}
+
+/// A name that Coze may give a parameter or a variable.
+fn named(reader: &mut Reader<'_>, name: Item<String>) -> Option<Item<String>> {
+    if name.value.is_empty() || name.value.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        reader.report.add(&name.at, "is not the name of a parameter: it has no spaces and is not empty");
+        return None;
+    }
+    Some(name)
+}
+
+/// A word, or a table that names a variable.
+fn system(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<SystemRule> {
+    if !table.is_table("system") {
+        let words =
+            [("prepend", SystemRule::Prepend), ("drop", SystemRule::Drop), ("reject", SystemRule::Reject)];
+        return reader.word(table, "system", &words).map(|word| word.value);
+    }
+    let rule = reader.section(table, "system")?;
+    reader.only(&rule, &["variable"], &[]);
+    let name = required(reader, &rule, "variable")?;
+    if name.value.is_empty() || name.value.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        reader.report.add(&name.at, "is not the name of a variable: it has no spaces and is not empty");
+    }
+    Some(SystemRule::Variable(name.value))
+}
