@@ -5,8 +5,10 @@
 //! [`client`] calls out; everything else is values and pure functions. Never
 //! names the client's dialect.
 
+mod call;
 pub mod card;
 pub mod chat;
+pub mod chatflow;
 pub mod circuit;
 pub mod client;
 pub mod conversation;
@@ -19,6 +21,7 @@ pub mod sse;
 pub mod token;
 pub mod workflow;
 
+pub use call::{Asking, Refused};
 pub use reader::Reader;
 
 use std::sync::Arc;
@@ -58,6 +61,37 @@ pub enum Callee {
     Bot(String),
     /// A workflow, with the way it is run.
     Workflow(Arc<workflow::Workflow>),
+    /// A chatflow, with the way it is run.
+    Chatflow(Arc<chatflow::Chatflow>),
+}
+
+/// What a flow is run in the name of: Coze takes one of the two only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Within {
+    /// A bot's id.
+    Bot(String),
+    /// An app's id.
+    App(String),
+}
+
+impl Within {
+    /// The bot's id, if it is one.
+    #[must_use]
+    pub fn bot(&self) -> Option<&str> {
+        match self {
+            Self::Bot(id) => Some(id),
+            Self::App(_) => None,
+        }
+    }
+
+    /// The app's id, if it is one.
+    #[must_use]
+    pub fn app(&self) -> Option<&str> {
+        match self {
+            Self::App(id) => Some(id),
+            Self::Bot(_) => None,
+        }
+    }
 }
 
 impl Callee {
@@ -67,6 +101,7 @@ impl Callee {
         match self {
             Self::Bot(_) => "bot",
             Self::Workflow(_) => "workflow",
+            Self::Chatflow(_) => "chatflow",
         }
     }
 
@@ -74,7 +109,7 @@ impl Callee {
     #[must_use]
     pub fn streams(&self) -> bool {
         match self {
-            Self::Bot(_) => true,
+            Self::Bot(_) | Self::Chatflow(_) => true,
             Self::Workflow(workflow) => workflow.stream,
         }
     }
@@ -83,6 +118,18 @@ impl Callee {
     /// first words.
     #[must_use]
     pub fn begins_early(&self) -> bool {
+        !matches!(self, Self::Workflow(_))
+    }
+
+    /// Whether Coze keeps a conversation.
+    #[must_use]
+    pub fn converses(&self) -> bool {
+        !matches!(self, Self::Workflow(_))
+    }
+
+    /// Whether Coze can be asked what became of a chat.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
         matches!(self, Self::Bot(_))
     }
 
@@ -92,6 +139,7 @@ impl Callee {
         match self {
             Self::Bot(id) => id,
             Self::Workflow(workflow) => &workflow.id,
+            Self::Chatflow(chatflow) => &chatflow.id,
         }
     }
 }

@@ -106,6 +106,8 @@ pub struct Replay {
     pub user_id: String,
     /// Whether the oldest messages may be left out, if it is too long.
     pub may_trim: bool,
+    /// The client's start parameters.
+    pub parameters: Option<String>,
 }
 
 impl Relay {

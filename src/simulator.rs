@@ -14,6 +14,7 @@
 mod book;
 pub mod bots;
 mod chat;
+mod chatflow;
 mod files;
 pub mod flows;
 mod records;
@@ -59,7 +60,7 @@ pub struct Options {
     pub tokens: Vec<String>,
     /// Its bots.
     pub bots: Vec<Bot>,
-    /// Its workflows.
+    /// Its workflows and chatflows.
     pub flows: Vec<Flow>,
     /// Scripts by bot id, as [`Simulator::script`] would add them.
     pub scripts: Vec<(String, Script)>,

@@ -12,6 +12,8 @@
 
 mod support;
 
+#[path = "golden/chatflows.rs"]
+mod chatflows;
 #[path = "golden/workflows.rs"]
 mod workflows;
 

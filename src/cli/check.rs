@@ -67,6 +67,8 @@ struct ShownModel<'s> {
     bot_id: Option<&'s str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     workflow_id: Option<&'s str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chatflow_id: Option<&'s str>,
     token: ShownToken,
     system: String,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
@@ -154,10 +156,12 @@ impl<'s> Shown<'s> {
                 writeln!(out, "  aliases    {}", model.aliases.join(", "))?;
             }
             writeln!(out, "  coze       {} ({}) {}", model.coze, model.kind, model.base_url)?;
-            if let Some(id) = model.workflow_id {
-                writeln!(out, "  workflow   {id}")?;
-            } else if let Some(id) = model.bot_id {
-                writeln!(out, "  bot        {id}")?;
+            let ids =
+                [("bot", model.bot_id), ("workflow", model.workflow_id), ("chatflow", model.chatflow_id)];
+            for (kind, id) in ids {
+                if let Some(id) = id {
+                    writeln!(out, "  {kind:<10} {id}")?;
+                }
             }
             match &model.token {
                 ShownToken::Config { value } => writeln!(out, "  token      {value} (config)")?,
@@ -217,6 +221,7 @@ impl<'s> ShownModel<'s> {
             base_url: target.deployment.client.base_url(),
             bot_id: matches!(target.callee, Callee::Bot(_)).then(|| target.callee.id()),
             workflow_id: matches!(target.callee, Callee::Workflow(_)).then(|| target.callee.id()),
+            chatflow_id: matches!(target.callee, Callee::Chatflow(_)).then(|| target.callee.id()),
             token: match target.token.as_deref() {
                 Some(Source::Fixed(_)) => ShownToken::Config { value: "***" },
                 Some(Source::File(file)) => {
@@ -230,7 +235,7 @@ impl<'s> ShownModel<'s> {
                 SystemRule::Reject => "reject".to_owned(),
                 SystemRule::Variable(name) => format!("variable {name}"),
             },
-            chat: matches!(target.callee, Callee::Bot(_)).then(|| ShownChat::of(model)),
+            chat: target.callee.converses().then(|| ShownChat::of(model)),
         }
     }
 }

@@ -56,11 +56,8 @@ fn snapshot(listen: SocketAddr, upstream: SocketAddr) -> Result<Snapshot, Stop> 
         );
     }
     for flow in demo_flows() {
-        let _ = write!(
-            text,
-            "\n[models.{}]\nworkflow_id = \"{}\"\ninput = \"{}\"\ndescription = \"{}\"\n",
-            flow.name, flow.workflow_id, flow.input, flow.description
-        );
+        let _ =
+            write!(text, "\n[models.{}]\n{}description = \"{}\"\n", flow.name, flow.entry, flow.description);
     }
     Ok(config::parse(&text, std::path::Path::new("demo"), &|_| None)?)
 }

@@ -14,7 +14,7 @@ use super::fault::Place;
 use crate::access::{Mode, Quota};
 use crate::coze::Kind;
 
-pub(super) use model::{Model, Runs, Workflow};
+pub(super) use model::{Flow, Model, Runs, Workflow};
 
 /// Something that may be left out, and may be wrong.
 pub(super) enum Field<T> {

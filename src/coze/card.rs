@@ -28,8 +28,42 @@ pub fn read(json: &str) -> Option<(String, Wants)> {
             _ => None,
         };
     }
-    let card: Card<Choice> = serde_json::from_str(json).ok()?;
-    Some(choice(card.content.question, card.content.options))
+    if let Ok(card) = serde_json::from_str::<Card<Choice>>(json) {
+        return Some(choice(card.content.question, card.content.options));
+    }
+    let info = serde_json::from_str::<Drawn>(json).ok()?.x_properties.workflow_card_info;
+    let info: Info = serde_json::from_str(&info).ok()?;
+    match (info.input_card_data, info.question_card_data) {
+        (Some(fields), _) => form(fields),
+        (None, Some(question)) => Some(choice(question.title, question.options)),
+        (None, None) => None,
+    }
+}
+
+/// A chatflow's card, which holds what it shows once more as data
+/// (`chatflow_interrupt_card.server.sse`).
+#[derive(Deserialize)]
+struct Drawn {
+    x_properties: Properties,
+}
+
+#[derive(Deserialize)]
+struct Properties {
+    workflow_card_info: String,
+}
+
+#[derive(Deserialize)]
+struct Info {
+    input_card_data: Option<Vec<FormField>>,
+    question_card_data: Option<QuestionData>,
+}
+
+#[derive(Deserialize)]
+struct QuestionData {
+    #[serde(rename = "Title", default)]
+    title: String,
+    #[serde(rename = "Options", default)]
+    options: Vec<Named>,
 }
 
 #[derive(Deserialize)]
@@ -99,6 +133,22 @@ mod tests {
     fn a_form_shows_its_fields_as_lines() {
         let json = r#"{"content_type":"form_schema","content":"[{\"type\":\"string\",\"name\":\"city\",\"required\":true},{\"name\":\"day\"}]"}"#;
         assert_eq!(text(json), "city (string)\nday");
+    }
+
+    #[test]
+    fn a_chatflows_cards_are_questions_and_forms_too() {
+        let drawn = |info: &str| {
+            serde_json::json!({"card_type": 3, "data": "{}", "x_properties": {"workflow_card_info": info}})
+                .to_string()
+        };
+        let question = drawn(
+            r#"{"card_type":"QUESTION","question_card_data":{"Title":"where?","Options":[{"name":"a"}]}}"#,
+        );
+        assert_eq!(read(&question), Some(("where?\na".to_owned(), Wants::Choice(vec!["a".to_owned()]))));
+        let input = drawn(
+            r#"{"card_type":"INPUT","input_card_data":[{"type":"string","name":"city","required":true}]}"#,
+        );
+        assert_eq!(text(&input), "city (string)");
     }
 
     #[test]

@@ -36,7 +36,11 @@ fn real_cause(code: i64, message: &str) -> (i64, &str) {
         let text = text.split('\n').next().unwrap_or(text);
         Some((number.parse().ok()?, text))
     };
-    inner().unwrap_or((code, message))
+    match inner().unwrap_or((code, message)) {
+        // A chatflow's way to say it.
+        (777777775, text) if text.contains("conversation not found") => (103000002, text),
+        other => other,
+    }
 }
 
 /// Whether a failure says that a conversation that was sent to is not there,

@@ -21,6 +21,7 @@ impl Reader {
     pub fn of(callee: &Callee) -> Self {
         match callee {
             Callee::Bot(_) => Self::Chat(Box::default()),
+            Callee::Chatflow(flow) => Self::Chat(Box::new(chat::Reader::of_flow(flow.show_debug_url))),
             Callee::Workflow(workflow) => Self::Workflow(Box::new(workflow::Reader::new(workflow))),
         }
     }

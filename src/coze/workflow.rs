@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::Within;
+pub(super) use ask::object;
 pub use ask::{Unfit, check, run};
 pub use reader::Reader;
 
@@ -45,13 +47,4 @@ pub enum Input {
     Json,
     /// Nowhere but into the transcript.
     None,
-}
-
-/// What a flow is run in the name of: Coze takes one of the two only.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Within {
-    /// A bot's id.
-    Bot(String),
-    /// An app's id.
-    App(String),
 }

@@ -255,7 +255,9 @@ impl Run {
     /// The answer is whole: ends the run, or asks what it cost first.
     fn answered(&mut self, finish: Finish, sink: &mut dyn FnMut(Event<'_>)) {
         match &self.account.ids {
-            Some(ids) if self.wants_usage && self.account.usage.is_none() => {
+            Some(ids)
+                if self.wants_usage && self.account.usage.is_none() && self.target.callee.is_recorded() =>
+            {
                 let call = retrieve::retrieve(&ids.conversation, &ids.chat);
                 let target = self.target.clone();
                 let token = self.token();

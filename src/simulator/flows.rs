@@ -1,4 +1,4 @@
-//! The workflows of the simulated server, and what each of them does.
+//! The flows of the simulated server, and what each of them does.
 //!
 //! In come start parameters and the answers to its questions so far, out come
 //! the steps of its run. Writes nothing to the wire.
@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use super::bots::Standing;
+use super::bots::{Behaviour, Standing};
 
 /// The id of the `poem` workflow.
 pub const POEM: &str = "7530512345678910001";
@@ -16,42 +16,54 @@ pub const PARAMETERS: &str = "7530512345678910002";
 /// The id of the `trip` workflow.
 pub const TRIP: &str = "7530512345678910003";
 
-/// A workflow of the demonstration, as a model list needs it.
+/// The id of the `guide` chatflow.
+pub const GUIDE: &str = "7530512345678920001";
+/// The app that the `guide` chatflow belongs to.
+pub const APP: &str = "7530512345678930001";
+
+/// A flow of the demonstration, as a model list needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DemoFlow {
     /// The public model name.
     pub name: &'static str,
-    /// The workflow's id.
-    pub workflow_id: &'static str,
-    /// The start parameter that takes the user's text.
-    pub input: &'static str,
+    /// The flow's id.
+    pub id: &'static str,
+    /// What the entry of the model needs beside its description, as TOML.
+    pub entry: &'static str,
     /// What it does, in one line.
     pub description: &'static str,
     runs: Runs,
 }
 
-/// The workflows of the demonstration.
+/// The flows of the demonstration.
 #[must_use]
 pub fn demo_flows() -> &'static [DemoFlow] {
     &[
         DemoFlow {
             name: "poem",
-            workflow_id: POEM,
-            input: "topic",
+            id: POEM,
+            entry: "workflow_id = \"7530512345678910001\"\ninput = \"topic\"\n",
             description: "A workflow: its Output node streams a poem, its End node repeats it.",
             runs: Runs::Poem,
         },
         DemoFlow {
             name: "parameters",
-            workflow_id: PARAMETERS,
-            input: "input",
+            id: PARAMETERS,
+            entry: "workflow_id = \"7530512345678910002\"\ninput = \"input\"\n",
             description: "A workflow that lists the start parameters that it was given.",
             runs: Runs::Parameters,
+        },
+        DemoFlow {
+            name: "guide",
+            id: GUIDE,
+            entry: "chatflow_id = \"7530512345678920001\"\napp_id = \"7530512345678930001\"\n",
+            description: "A chatflow that asks a question back.",
+            runs: Runs::Chat(Behaviour::Ask),
         },
     ]
 }
 
-/// What a workflow does.
+/// What a flow does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Runs {
     /// Streams a poem on the parameter `topic`, and repeats it at the end.
@@ -63,9 +75,11 @@ pub enum Runs {
     Trip,
     /// Says a few words, then fails.
     Broken,
+    /// A chatflow that does what a bot of this behaviour does.
+    Chat(Behaviour),
 }
 
-/// A workflow of the simulated server.
+/// A flow of the simulated server.
 #[derive(Clone, Debug)]
 pub struct Flow {
     /// Its id: decimal digits.
@@ -77,7 +91,7 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// A published workflow.
+    /// A published flow.
     #[must_use]
     pub fn new(id: &str, runs: Runs) -> Self {
         Self { id: id.to_owned(), runs, standing: Standing::Published }
@@ -86,7 +100,7 @@ impl Flow {
 
 impl From<&DemoFlow> for Flow {
     fn from(demo: &DemoFlow) -> Self {
-        Self::new(demo.workflow_id, demo.runs)
+        Self::new(demo.id, demo.runs)
     }
 }
 
@@ -155,5 +169,19 @@ pub(super) fn steps(runs: Runs, parameters: &Map<String, Value>, answers: &[Stri
             }
         }],
         Runs::Broken => vec![Step::Say("Once upon".to_owned(), false), Step::Fail],
+        // A chatflow is no workflow.
+        Runs::Chat(_) => vec![Step::Fail],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_entries_name_the_flows() {
+        for flow in demo_flows() {
+            assert!(flow.entry.contains(flow.id), "{flow:?}");
+        }
     }
 }

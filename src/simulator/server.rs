@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::trouble::Trouble;
 use super::wire::{self, Fault, Id};
-use super::{Recorded, Simulator, chat, files, records, script, workflow};
+use super::{Recorded, Simulator, chat, chatflow, files, records, script, workflow};
 
 /// How many connections there may be at a time.
 const MAX_CONNECTIONS: usize = 16_384;
@@ -202,6 +202,14 @@ async fn route(
                 None => workflow::answer(simulator, way, body, open).await?,
             }
         }
+        E::Chatflow if post => {
+            let open = simulator.open();
+            let id = body.get("workflow_id").and_then(Value::as_str).unwrap_or_default();
+            match simulator.next_script(id) {
+                Some(script) => script::play(script, connection, open).await,
+                None => chatflow::answer(simulator, owner, body, open)?,
+            }
+        }
         E::Cancel if post => records::cancel(simulator, owner, body),
         E::Retrieve if get => records::retrieve(
             simulator,
@@ -251,6 +259,7 @@ enum Endpoint {
     BotOnline,
     Upload,
     Run(workflow::Way),
+    Chatflow,
 }
 
 impl Endpoint {
@@ -271,6 +280,7 @@ impl Endpoint {
             ["v1", "bots", id] => Self::Bot(Id::parse(id)?),
             ["v1", "bot", "get_online_info"] => Self::BotOnline,
             ["v1", "files", "upload"] => Self::Upload,
+            ["v1", "workflows", "chat"] => Self::Chatflow,
             ["v1", "workflow", "run"] => Self::Run(workflow::Way::Whole),
             ["v1", "workflow", "stream_run"] => Self::Run(workflow::Way::Stream),
             ["v1", "workflow", "stream_resume"] => Self::Run(workflow::Way::Resume),

@@ -91,15 +91,7 @@ pub(super) async fn answer(
 type Refused = Response<Body>;
 
 fn begun(simulator: &Simulator, id: &str, body: &Value, way: Way) -> Result<Result<Run, Refused>, String> {
-    let parameters = match body.get("parameters") {
-        None | Some(Value::Null) => Map::new(),
-        Some(Value::Object(map)) => map.clone(),
-        Some(Value::String(text)) if text.is_empty() => Map::new(),
-        Some(Value::String(text)) => {
-            serde_json::from_str(text).map_err(|error| format!("bind body failed, err={error}"))?
-        }
-        Some(other) => return Err(format!("bind body failed, err=mismatched parameters {other}")),
-    };
+    let parameters = parameters(body)?;
     if text(body, "bot_id")?.is_some() && text(body, "app_id")?.is_some() {
         return Ok(Err(coded(720_701_013, BOTH)));
     }
@@ -123,6 +115,19 @@ fn begun(simulator: &Simulator, id: &str, body: &Value, way: Way) -> Result<Resu
     })
 }
 
+/// The start parameters: an object, or one in a string.
+pub(super) fn parameters(body: &Value) -> Result<Map<String, Value>, String> {
+    match body.get("parameters") {
+        None | Some(Value::Null) => Ok(Map::new()),
+        Some(Value::Object(map)) => Ok(map.clone()),
+        Some(Value::String(text)) if text.is_empty() => Ok(Map::new()),
+        Some(Value::String(text)) => {
+            serde_json::from_str(text).map_err(|error| format!("bind body failed, err={error}"))
+        }
+        Some(other) => Err(format!("bind body failed, err=mismatched parameters {other}")),
+    }
+}
+
 fn resumed(simulator: &Simulator, id: &str, body: &Value) -> Result<Result<Run, Refused>, String> {
     let event = text(body, "event_id")?.ok_or_else(|| missing("event_id"))?;
     let data = text(body, "resume_data")?.ok_or_else(|| missing("resume_data"))?;
@@ -139,7 +144,7 @@ fn resumed(simulator: &Simulator, id: &str, body: &Value) -> Result<Result<Run, 
 }
 
 /// A field that is a string or not there.
-fn text<'b>(body: &'b Value, name: &str) -> Result<Option<&'b str>, String> {
+pub(super) fn text<'b>(body: &'b Value, name: &str) -> Result<Option<&'b str>, String> {
     match body.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
@@ -303,11 +308,12 @@ impl Run {
 }
 
 /// Compact JSON without HTML escapes.
-fn plain(value: &impl Serialize) -> String {
+pub(super) fn plain(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("values of strings, numbers and maps serialise")
 }
 
-fn streamed(events: Vec<Bytes>, pace: Duration, open: Open) -> Response<Body> {
+/// Events as a body, one chunk each.
+pub(super) fn streamed(events: Vec<Bytes>, pace: Duration, open: Open) -> Response<Body> {
     let body =
         stream::unfold((events.into_iter(), true, open), move |(mut events, first, open)| async move {
             let event = events.next()?;

@@ -14,6 +14,7 @@ mod support;
 
 mod access;
 mod bot_view;
+mod chatflows;
 mod clocks;
 mod conversations;
 mod faults;

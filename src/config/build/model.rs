@@ -82,21 +82,22 @@ fn one(
     base: &Path,
     report: &mut Report,
 ) -> Option<Model> {
-    let is_bot = matches!(table.runs, file::Runs::Bot(_));
     let callee = callee::build(table.runs, &table.system, report);
     let own = token::build(table.token, base, report);
     let entry = find(&table.name, &table.deployment, deployments, report)?;
     let token = token_of(&table.name, own, entry, mode, report);
+    let callee = callee?;
+    // Nothing goes on where there is no conversation.
+    let memory = if callee.converses() { table.memory } else { Memory::Off };
     Some(Model {
         name: table.name.value,
         aliases: table.aliases.into_iter().map(|alias| alias.value).collect(),
         description: table.description,
-        target: Target { deployment: Arc::clone(entry.built.as_ref()?), callee: callee?, token },
+        target: Target { deployment: Arc::clone(entry.built.as_ref()?), callee, token },
         system: table.system,
         reasoning: table.reasoning,
         overflow: table.overflow,
-        // Nothing goes on where there is no conversation.
-        memory: if is_bot { table.memory } else { Memory::Off },
+        memory,
         cleanup: table.cleanup,
         history_rounds: table.history_rounds.map_or(DEFAULT_HISTORY_ROUNDS, NonZeroU32::get),
     })

@@ -32,22 +32,29 @@ pub(in crate::config) enum Runs {
     Bot(Option<Item<String>>),
     /// A workflow.
     Workflow(Box<Workflow>),
+    /// A chatflow.
+    Chatflow(Flow),
+}
+
+/// What a table says of any flow.
+pub(in crate::config) struct Flow {
+    pub(in crate::config) id: Option<Item<String>>,
+    /// `bot_id` or `app_id`.
+    pub(in crate::config) within: OneOf,
+    pub(in crate::config) parameters: Vec<(String, Item<Value>)>,
+    pub(in crate::config) version: Option<String>,
+    pub(in crate::config) show_debug_url: bool,
 }
 
 /// What a table says of a workflow.
 pub(in crate::config) struct Workflow {
-    pub(in crate::config) id: Option<Item<String>>,
+    pub(in crate::config) flow: Flow,
     pub(in crate::config) input: Option<Item<String>>,
     /// Whether the text is JSON of start parameters.
     pub(in crate::config) json: bool,
     pub(in crate::config) history: Option<Item<String>>,
-    pub(in crate::config) parameters: Vec<(String, Item<Value>)>,
     pub(in crate::config) output: Option<String>,
     pub(in crate::config) stream: bool,
-    /// `bot_id` or `app_id`.
-    pub(in crate::config) within: OneOf,
-    pub(in crate::config) version: Option<String>,
-    pub(in crate::config) show_debug_url: bool,
 }
 
 /// More rounds than Coze lets anybody set.
@@ -59,36 +66,42 @@ const ALL: &[&str] = &["coze", "token", "token_file", "aliases", "description", 
 /// What a bot has beside that.
 const BOT: &[&str] = &["bot_id", "reasoning", "overflow", "memory", "history_rounds", "cleanup"];
 
-/// What a workflow has.
-const WORKFLOW: &[&str] = &[
-    "workflow_id",
-    "input",
-    "input_format",
-    "history",
-    "parameters",
-    "output",
-    "stream",
-    "bot_id",
-    "app_id",
-    "version",
-    "show_debug_url",
-];
+/// What a flow has beside that.
+const FLOW: &[&str] = &["bot_id", "app_id", "parameters", "version", "show_debug_url"];
+
+/// What only a workflow has.
+const WORKFLOW: &[&str] = &["workflow_id", "input", "input_format", "history", "output", "stream"];
+
+/// What a chatflow has beside that of a flow.
+const CHATFLOW: &[&str] = &["chatflow_id", "reasoning", "memory", "history_rounds", "cleanup"];
 
 /// What the contract has for models that is not built yet.
-const LATER: &[&str] = &["chatflow_id", "tool", "custom_variables"];
+const LATER: &[&str] = &["tool", "custom_variables"];
 
 /// The same of bots.
-const BOT_LATER: &[&str] = &["parameters"];
+const BOT_LATER: &[&str] = &["tool", "custom_variables", "parameters"];
+
+/// Which kind of thing a table is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Bot,
+    Workflow,
+    Chatflow,
+}
 
 pub(super) fn read(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_>) -> Model {
-    let is_workflow = table.has("workflow_id");
-    let (own, foreign, of) = if is_workflow {
-        (WORKFLOW, BOT, "a workflow has no conversation and shows no thinking: this is for bots alone")
-    } else {
-        (BOT, WORKFLOW, "this is for workflows alone")
+    let kind = kind(reader, table);
+    let (own, later, says) = match kind {
+        Kind::Bot => (BOT.to_vec(), BOT_LATER, "this is for workflows and chatflows alone"),
+        Kind::Workflow => (
+            [WORKFLOW, FLOW].concat(),
+            LATER,
+            "a workflow has no conversation and shows no thinking: this is not for it",
+        ),
+        Kind::Chatflow => ([CHATFLOW, FLOW].concat(), LATER, "this is not for chatflows"),
     };
-    let later = if is_workflow { LATER.to_vec() } else { [LATER, BOT_LATER].concat() };
-    reader.only_some(table, &[ALL, own].concat(), &later, (foreign, of));
+    let foreign = [BOT, WORKFLOW, CHATFLOW, FLOW].concat();
+    reader.only_some(table, &[ALL, &own].concat(), later, (&foreign, says));
     let deployment = match (table.has("coze"), reader.text(table, "coze")) {
         (false, _) => Field::Absent,
         (true, None) => Field::Wrong,
@@ -105,13 +118,20 @@ pub(super) fn read(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_
     Model {
         name,
         deployment,
-        runs: if is_workflow {
-            Runs::Workflow(Box::new(workflow(reader, table)))
-        } else {
-            if !LATER.iter().any(|other| other.ends_with("_id") && table.has(other)) {
+        runs: match kind {
+            Kind::Bot => {
                 require(reader, table, "bot_id");
+                Runs::Bot(reader.id(table, "bot_id"))
             }
-            Runs::Bot(reader.id(table, "bot_id"))
+            Kind::Workflow => Runs::Workflow(Box::new(workflow(reader, table))),
+            Kind::Chatflow => {
+                let flow = flow(reader, table, "chatflow_id");
+                if !table.has("bot_id") && !table.has("app_id") {
+                    let says = "bot_id or app_id is missing: a chatflow is run in the name of one";
+                    reader.report.add(&table.at, says);
+                }
+                Runs::Chatflow(flow)
+            }
         },
         token: one_of(reader, table, TOKEN),
         aliases: reader.texts(table, "aliases").map(|list| list.value).unwrap_or_default(),
@@ -139,21 +159,39 @@ fn workflow(reader: &mut Reader<'_>, table: &Table<'_>) -> Workflow {
                     (or give history, or input_format = \"json\")";
         reader.report.add(&table.at, says);
     }
-    let both = table.has("bot_id") && table.has("app_id");
-    let ids = ["bot_id", "app_id"].map(|name| (name, reader.id(table, name)));
-    if both {
-        reader.report.add(&table.at, "has both bot_id and app_id; Coze takes only one");
-    }
-    let within = ids.into_iter().find_map(|(name, id)| Some(Field::Is((name, id?))));
     Workflow {
-        id: reader.id(table, "workflow_id"),
+        flow: flow(reader, table, "workflow_id"),
         input,
         json,
         history,
-        parameters: reader.json(table, "parameters"),
         output: reader.text(table, "output").map(|text| text.value),
         stream: reader.boolean(table, "stream").unwrap_or(true),
+    }
+}
+
+/// What a table is about. One that names two things is about the first.
+fn kind(reader: &mut Reader<'_>, table: &Table<'_>) -> Kind {
+    match (table.has("workflow_id"), table.has("chatflow_id")) {
+        (false, false) => Kind::Bot,
+        (false, true) => Kind::Chatflow,
+        (true, false) => Kind::Workflow,
+        (true, true) => {
+            reader.report.add(&table.at, "has both workflow_id and chatflow_id; only one can be");
+            Kind::Workflow
+        }
+    }
+}
+
+fn flow(reader: &mut Reader<'_>, table: &Table<'_>, id: &str) -> Flow {
+    let ids = ["bot_id", "app_id"].map(|name| (name, reader.id(table, name)));
+    if table.has("bot_id") && table.has("app_id") {
+        reader.report.add(&table.at, "has both bot_id and app_id; Coze takes only one");
+    }
+    let within = ids.into_iter().find_map(|(name, id)| Some(Field::Is((name, id?))));
+    Flow {
+        id: reader.id(table, id),
         within: within.unwrap_or(Field::Absent),
+        parameters: reader.json(table, "parameters"),
         version: reader.text(table, "version").map(|text| text.value),
         show_debug_url: reader.boolean(table, "show_debug_url").unwrap_or_default(),
     }

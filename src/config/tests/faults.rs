@@ -329,8 +329,6 @@ fn models() {
             (
                 "[models.w]\nchatflow_id = '1'\napp_id = '1'\nmemory = 'on'\nhistory_rounds = 0",
                 &[
-                    "f:2: models.w.chatflow_id: is not supported by this version",
-                    "f:3: models.w.app_id: this is for workflows alone",
                     "f:4: models.w.memory: expected one of \"auto\", \"explicit\", \"off\"",
                     "f:5: models.w.history_rounds: must be at least 1",
                 ],
@@ -341,7 +339,7 @@ fn models() {
 
 #[test]
 fn workflows() {
-    let bots = "a workflow has no conversation and shows no thinking: this is for bots alone";
+    let bots = "a workflow has no conversation and shows no thinking: this is not for it";
     let id = "expected the id of a workflow: decimal digits, as in the address of the workflow's page";
     table(
         &[COZE, KEY],
@@ -375,7 +373,7 @@ fn workflows() {
             (
                 "[models.m]\nbot_id = '1'\ninput = 'a'\nparameters = {}\nstram = 1",
                 &[
-                    "f:3: models.m.input: this is for workflows alone",
+                    "f:3: models.m.input: this is for workflows and chatflows alone",
                     "f:4: models.m.parameters: is not supported by this version",
                     "f:5: models.m.stram: unknown key",
                 ],
@@ -525,4 +523,40 @@ fn a_file_that_cannot_be_read_is_a_fault() {
     let path = directory.0.join("f.toml");
     std::fs::write(&path, b"x = \"\xff\"").unwrap();
     assert_eq!(load(&path, &env).unwrap_err().to_string(), format!("{}: is not UTF-8 text", path.display()));
+}
+
+#[test]
+fn chatflows() {
+    table(
+        &[COZE, KEY],
+        &[
+            (
+                "[models.c]\nchatflow_id = 'x'\ninput = 'a'\noverflow = 'trim'\nstream = true",
+                &[
+                    "f:1: models.c: bot_id or app_id is missing: a chatflow is run in the name of one",
+                    "f:2: models.c.chatflow_id: expected the id of a chatflow: decimal digits, as in the address of the chatflow's page",
+                    "f:3: models.c.input: this is not for chatflows",
+                    "f:4: models.c.overflow: this is not for chatflows",
+                    "f:5: models.c.stream: this is not for chatflows",
+                ],
+            ),
+            (
+                "[models.c]\nchatflow_id = '1'\napp_id = '2'\nbot_id = '3'\nworkflow_id = '4'\ninput = 'a'",
+                &[
+                    "f:1: models.c: has both workflow_id and chatflow_id; only one can be",
+                    "f:1: models.c: has both bot_id and app_id; Coze takes only one",
+                    "f:2: models.c.chatflow_id: a workflow has no conversation and shows no thinking: this is not for it",
+                ],
+            ),
+            (
+                "[models.c]\nchatflow_id = '1'\napp_id = '2'\nsystem = { variable = 'p' }\nparameters = { p = 1, USER_INPUT = 'x', \
+                 CONVERSATION_NAME = 'y' }",
+                &[
+                    "f:5: models.c.parameters.p: is what system goes into: it cannot be fixed as well",
+                    "f:5: models.c.parameters.USER_INPUT: is what the user's text goes into: it cannot be fixed as well",
+                    "f:5: models.c.parameters.CONVERSATION_NAME: is what the conversation's name goes into: it cannot be fixed as well",
+                ],
+            ),
+        ],
+    );
 }

@@ -36,8 +36,9 @@ struct Body<'a> {
     custom_variables: Option<std::collections::BTreeMap<&'a str, &'a str>>,
 }
 
+/// A message as both families of endpoints take it.
 #[derive(Serialize)]
-struct WireMessage<'a> {
+pub(in crate::coze) struct WireMessage<'a> {
     role: &'static str,
     /// Without it an assistant's message would be stored as the user's.
     #[serde(rename = "type")]
@@ -87,7 +88,8 @@ pub fn call(bot_id: &str, user_id: &str, prompt: &Prompt, conversation: Option<&
     }
 }
 
-fn wire_message(message: &Message) -> WireMessage<'_> {
+/// A message on the wire.
+pub(in crate::coze) fn wire_message(message: &Message) -> WireMessage<'_> {
     let (role, kind) = match message.role {
         Role::User => ("user", "question"),
         Role::Assistant => ("assistant", "answer"),

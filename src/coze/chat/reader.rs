@@ -3,19 +3,20 @@
 //! In come the events of [`sse::Decoder`], out go [`turn::Event`]s. Takes
 //! the community server's form and the documented one (protocol 3.5, 3.6).
 
+mod answer;
 mod failures;
+mod flow;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-
-use serde::Deserialize;
-use xxhash_rust::xxh64::{Xxh64, xxh64};
 
 use super::wire::{Chat, Message};
 use crate::coze::json::{Word, error_event, fault, parse, string, unnamed_error};
 use crate::coze::{card, sse};
 use crate::turn::{Asked, Event, Failure, Finish, Kind, Text, Usage, Wants};
+use answer::{Answer, is_interrupt};
 use failures::chat_failed;
+use flow::Flow;
 
 /// How many answers one chat may have.
 const MAX_ANSWERS: usize = 4096;
@@ -51,6 +52,8 @@ pub struct Reader {
     /// What the last answer wants to hear, should it be a question.
     wants: Wants,
     asked: bool,
+    /// What is different where a chatflow answers.
+    flow: Option<Flow>,
     /// Bytes of suggestions so far.
     suggested: usize,
     /// A card whose end has not come.
@@ -68,34 +71,6 @@ enum State {
     Over,
 }
 
-/// What has been shown of one answer: enough to recognise it in its
-/// `completed` event without keeping the text.
-struct Answer {
-    bytes: usize,
-    hash: Box<Xxh64>,
-    thought: bool,
-    card_shown: bool,
-}
-
-impl Answer {
-    fn new() -> Self {
-        Self { bytes: 0, hash: Box::new(Xxh64::new(0)), thought: false, card_shown: false }
-    }
-
-    fn shown(&mut self, text: &str) {
-        self.bytes += text.len();
-        self.hash.update(text.as_bytes());
-    }
-
-    /// What a full text has beyond what was shown.
-    fn missing<'t>(&self, full: &'t str) -> &'t str {
-        match full.split_at_checked(self.bytes) {
-            Some((head, tail)) if xxh64(head.as_bytes(), 0) == self.hash.digest() => tail,
-            _ => "",
-        }
-    }
-}
-
 /// Where the events go.
 type Sink<'s> = &'s mut dyn FnMut(Event<'_>);
 
@@ -106,6 +81,12 @@ impl std::fmt::Debug for Reader {
 }
 
 impl Reader {
+    /// A reader of what a chatflow says.
+    #[must_use]
+    pub fn of_flow(show_debug_url: bool) -> Self {
+        Self { flow: Some(Flow::new(show_debug_url)), ..Self::default() }
+    }
+
     /// Whether the chat has ended well, so that only the stream's own end is
     /// still to come.
     #[must_use]
@@ -160,13 +141,21 @@ impl Reader {
                         "The bot asked for a local plugin to be run, which this gateway cannot do.",
                     ));
                 }
+                if self.flow.is_some() {
+                    self.ask(sink);
+                }
                 self.chat_ended(&chat, sink)
             }
             b"conversation.chat.failed" => Err(chat_failed(event.data)),
             b"conversation.chat.canceled" | b"conversation.chat.cancelled" => {
                 Err(Failure::new(Kind::Broken, "The chat was cancelled at Coze."))
             }
-            b"conversation.stream.done" | b"done" => self.end(sink),
+            b"conversation.stream.done" | b"done" => {
+                if let Some(flow) = &mut self.flow {
+                    flow.done(event.data);
+                }
+                self.end(sink)
+            }
             b"error" => Err(error_event(event.data)),
             // An error without a name, as a proxy or the cloud may send it.
             b"" => unnamed_error(event.data).map_or(Ok(()), Err),
@@ -198,6 +187,9 @@ impl Reader {
             return Err(Failure::new(Kind::Broken, "The bot completed without an answer."));
         }
         self.state = State::Over;
+        if let Some(url) = self.flow.as_ref().and_then(Flow::debug_url) {
+            sink(Event::Debug(Cow::Borrowed(url)));
+        }
         if let Some(usage) = self.usage() {
             sink(Event::Usage(usage));
         }
@@ -278,7 +270,11 @@ impl Reader {
         if let Some(usage) = message.usage() {
             self.answer_usage = Some(usage);
         }
+        if self.flow.is_some() && self.repeats(message)? {
+            return Ok(());
+        }
         let answer = self.answer(&message.id)?;
+        answer.completed = true;
         if !answer.thought
             && let Some(thinking) = string(message.reasoning_content)?.filter(|text| !text.is_empty())
         {
@@ -313,6 +309,17 @@ impl Reader {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether a message under an id of its own is what was just shown under
+    /// another (`chatflow_interrupt.docs.sse`).
+    fn repeats(&self, message: &Message<'_>) -> Result<bool, Failure> {
+        let last = self.current.as_ref().and_then(|id| self.answers.get(id));
+        let (Some(last), false) = (last, self.answers.contains_key(&*message.id.0)) else {
+            return Ok(false);
+        };
+        let text = string(message.content)?.map(|text| text.decode().into_owned()).unwrap_or_default();
+        Ok(!last.completed && last.is(&text))
     }
 
     /// What is known of the answer with this id.
@@ -378,17 +385,6 @@ impl Reader {
             sink(Event::Asked(&Asked { wants: std::mem::take(&mut self.wants), resume: None }));
         }
     }
-}
-
-/// Whether a verbose message says that the bot waits for an answer
-/// (`chat_interrupt_card.server.sse`).
-fn is_interrupt(json: &str) -> bool {
-    #[derive(Deserialize)]
-    struct Verbose<'a> {
-        #[serde(borrow, default)]
-        msg_type: Word<'a>,
-    }
-    serde_json::from_str::<Verbose<'_>>(json).is_ok_and(|verbose| verbose.msg_type.0 == "interrupt")
 }
 
 fn is_error(name: &[u8]) -> bool {

@@ -106,7 +106,14 @@ pub(super) struct RequiredAction {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct ToolOutputs {
-    tool_calls: Option<Vec<serde::de::IgnoredAny>>,
+    tool_calls: Option<Vec<ToolCall>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ToolCall {
+    #[serde(rename = "type")]
+    kind: Option<String>,
 }
 
 impl RequiredAction {
@@ -114,6 +121,7 @@ impl RequiredAction {
         self.submit_tool_outputs
             .as_ref()
             .and_then(|outputs| outputs.tool_calls.as_ref())
-            .is_some_and(|calls| !calls.is_empty())
+            // A chatflow's question is one too, which a message answers.
+            .is_some_and(|calls| calls.iter().any(|call| call.kind.as_deref() != Some("reply_message")))
     }
 }

@@ -6,15 +6,15 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{Input, Within, Workflow};
-use crate::coze::{Call, Kind};
+use super::{Input, Workflow};
+use crate::coze::{Call, Kind, Within};
 use crate::turn::{Message, Prompt, Role};
 
 /// What a client sent cannot become a run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     /// There is an image, and no start parameter takes one.
-    #[error("a workflow takes text alone: leave the image out")]
+    #[error("a flow takes text alone: leave the image out")]
     Image,
     /// The text should be a JSON object.
     #[error("for this model the last message has to be a JSON object of start parameters: {0}")]
@@ -117,14 +117,8 @@ pub fn run(
     let body = Body {
         workflow_id: &workflow.id,
         parameters: all,
-        bot_id: match &workflow.within {
-            Some(Within::Bot(id)) => Some(id),
-            _ => None,
-        },
-        app_id: match &workflow.within {
-            Some(Within::App(id)) => Some(id),
-            _ => None,
-        },
+        bot_id: workflow.within.as_ref().and_then(Within::bot),
+        app_id: workflow.within.as_ref().and_then(Within::app),
         version: version.filter(|_| kind == Kind::Studio),
         workflow_version: version.filter(|_| kind == Kind::Cloud),
         ext: [("user_id", user_id)].into(),
@@ -163,7 +157,7 @@ pub fn check(workflow: &Workflow, prompt: &Prompt, parameters: Option<&str>) -> 
 }
 
 /// The entries of a JSON object, each as it was written.
-fn object(text: &str) -> Result<BTreeMap<String, Box<RawValue>>, Unfit> {
+pub(in crate::coze) fn object(text: &str) -> Result<BTreeMap<String, Box<RawValue>>, Unfit> {
     if !text.trim_start().starts_with('{') {
         return Err(Unfit::NoObject("it does not begin with {".to_owned()));
     }

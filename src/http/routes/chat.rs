@@ -15,9 +15,8 @@ use super::Answer;
 use crate::access::{Caller, Identity, Permit};
 use crate::catalog::{Memory, Model};
 use crate::conversation::Note;
-use crate::coze::chat::TooLong;
 use crate::coze::workflow::Unfit;
-use crate::coze::{self, Callee};
+use crate::coze::{Callee, Refused, Target};
 use crate::http::admit::{Admission, Held};
 use crate::http::journal::Memorised;
 use crate::http::stream::ChatBody;
@@ -132,13 +131,10 @@ fn prompt(model: &Model, request: &Request) -> Result<Prompt, ApiError> {
             format!("In this gateway {rejected}."),
         )
     })?;
-    match &model.target.callee {
-        Callee::Bot(_) => coze::chat::fits_at_all(&prompt, model.target.deployment.kind).map_err(too_long)?,
-        Callee::Workflow(workflow) => {
-            let parameters = request.ask.parameters.as_deref();
-            coze::workflow::check(workflow, &prompt, parameters).map_err(|error| unfit(&error))?;
-        }
-    }
+    let Target { deployment, callee, .. } = &model.target;
+    callee
+        .check(&prompt, deployment.kind, request.ask.parameters.as_deref())
+        .map_err(|error| refused(&error))?;
     Ok(prompt)
 }
 
@@ -183,20 +179,21 @@ async fn whole(context: &Context, order: Order, head: &Head, reasoning: Reasonin
     Ok(response.map(|body| Body::new(Held::new(body, permit))))
 }
 
-pub(super) fn too_long(error: TooLong) -> ApiError {
-    context_length_exceeded(format!("the system text and the last message alone are too long: {error}"))
-}
-
-pub(super) fn unfit(error: &Unfit) -> ApiError {
+fn refused(error: &Refused) -> ApiError {
     let (code, param) = match error {
-        Unfit::Image => ("unsupported_content", "messages"),
-        Unfit::NoObject(_) => ("invalid_value", "messages"),
-        Unfit::Taken(_) => ("invalid_value", "parameters"),
+        Refused::TooLong(error) => {
+            let why = format!("the system text and the last message alone are too long: {error}");
+            return context_length_exceeded(&why);
+        }
+        Refused::TooMany(_) => return context_length_exceeded(&error.to_string()),
+        Refused::Unfit(Unfit::Image) => ("unsupported_content", "messages"),
+        Refused::Unfit(Unfit::NoObject(_)) => ("invalid_value", "messages"),
+        Refused::Unfit(Unfit::Taken(_)) => ("invalid_value", "parameters"),
     };
     ApiError::bad_request(code, Some(param.to_owned()), format!("Not for this model: {error}."))
 }
 
-pub(super) fn context_length_exceeded(why: String) -> ApiError {
+fn context_length_exceeded(why: &str) -> ApiError {
     // The code stands in the message too: one client looks for it there.
     ApiError::bad_request(
         "context_length_exceeded",

@@ -5,7 +5,7 @@
 use super::account::{Account, Ids};
 use super::{End, Phase, Run, open};
 use crate::conversation::{Ending, Settlement};
-use crate::coze::{self, Kind as DeploymentKind, Reader, error, retrieve, sse};
+use crate::coze::{Asking, Kind as DeploymentKind, Reader, error, retrieve, sse};
 use crate::relay::lent::{remember, remember_later};
 use crate::relay::place::lost;
 use crate::relay::settle::{self, Chat};
@@ -125,23 +125,31 @@ impl Run {
     /// fresh one. The client knows of nothing yet.
     fn begin_again(&mut self, replay: Replay) -> Result<(), Failure> {
         self.abandon();
-        let Replay { mut prompt, user_id, may_trim } = replay;
-        let trimmed = coze::chat::fit(&mut prompt, self.target.deployment.kind);
+        let Replay { mut prompt, user_id, may_trim, parameters } = replay;
+        let target = self.target.clone();
+        let asking = Asking {
+            kind: target.deployment.kind,
+            user_id: &user_id,
+            conversation: None,
+            parameters: parameters.as_deref(),
+        };
+        let called = target.callee.call(&mut prompt, asking);
         if let Some(lent) = &mut self.lent {
             lent.replay();
-            self.memory =
-                Some(Memory { note: lent.note(), lost: false, trimmed: *trimmed.as_ref().unwrap_or(&0) });
+            self.memory = Some(Memory {
+                note: lent.note(),
+                lost: false,
+                trimmed: called.as_ref().map_or(0, |(_, trimmed)| *trimmed),
+            });
         }
         self.account = Account::default();
-        match trimmed {
-            Ok(trimmed) if trimmed == 0 || may_trim => {}
+        let call = match called {
+            Ok((call, trimmed)) if trimmed == 0 || may_trim => call,
             Ok(_) | Err(_) => {
                 let says = "context_length_exceeded: Coze has forgotten the conversation, and it is too long to be sent again.";
                 return self.failed(Failure::new(Kind::TooLong, says));
             }
-        }
-        let target = self.target.clone();
-        let call = coze::chat::call(target.callee.id(), &user_id, &prompt, None);
+        };
         self.phase = Phase::Opening(open(target, call, self.caller_token.clone()));
         (self.decoder, self.reader) = (sse::Decoder::default(), Reader::of(&self.target.callee));
         self.clocks.restart();
@@ -154,7 +162,9 @@ impl Run {
     pub(super) fn abandon(&mut self) {
         let unfinished = matches!(self.phase, Phase::Opening(_) | Phase::Streaming(_));
         self.phase = Phase::Over;
-        if !unfinished || self.reader.has_ended() || self.target.deployment.kind != DeploymentKind::Cloud {
+        let cancels =
+            self.target.deployment.kind == DeploymentKind::Cloud && self.target.callee.is_recorded();
+        if !unfinished || self.reader.has_ended() || !cancels {
             return;
         }
         let (Some(ids), Some(token)) = (&self.account.ids, self.token()) else {
@@ -177,7 +187,7 @@ impl Run {
         };
         let usage = self.account.usage.or_else(|| self.reader.usage().filter(|_| !ask));
         match (&self.account.ids, self.token()) {
-            (Some(ids), Some(token)) if ask && usage.is_none() => {
+            (Some(ids), Some(token)) if ask && usage.is_none() && self.target.callee.is_recorded() => {
                 let chat = Chat {
                     target: self.target.clone(),
                     token,

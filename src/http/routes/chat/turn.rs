@@ -4,12 +4,12 @@
 use http::{HeaderMap, HeaderName};
 
 use super::naming::Naming;
-use super::{context_length_exceeded, too_long, unfit};
+use super::{context_length_exceeded, refused};
 use crate::access::Caller;
 use crate::catalog::{Memory, Model, Overflow};
 use crate::conversation::{Ending, Plan, Reason, Space, Wanted};
-use crate::coze::chat::{call, fit, user_id};
-use crate::coze::{Call, Callee, workflow};
+use crate::coze::chat::user_id;
+use crate::coze::{self, Call, Target};
 use crate::http::Context;
 use crate::openai::ApiError;
 use crate::openai::chat::Request;
@@ -116,7 +116,11 @@ impl Turn<'_> {
                 return Err(error);
             }
         };
-        let replay = whole.map(|prompt| Box::new(Replay { prompt, user_id: user_id.clone(), may_trim }));
+        let parameters = &request.ask.parameters;
+        let replay = whole.map(|prompt| {
+            let (user_id, parameters) = (user_id.clone(), parameters.clone());
+            Box::new(Replay { prompt, user_id, may_trim, parameters })
+        });
         let order = Order {
             target: self.model.target.clone(),
             caller_token: self.caller_token.clone(),
@@ -141,28 +145,17 @@ impl Turn<'_> {
         conversation: Option<&str>,
         request: &Request,
     ) -> Result<(Call, usize), ApiError> {
-        match &self.model.target.callee {
-            Callee::Bot(id) => {
-                let trimmed = self.fit(sent)?;
-                Ok((call(id, user_id, sent, conversation), trimmed))
-            }
-            Callee::Workflow(workflow) => {
-                let parameters = request.ask.parameters.as_deref();
-                let kind = self.model.target.deployment.kind;
-                workflow::run(workflow, kind, user_id, sent, parameters).map_err(|error| unfit(&error))
-            }
-        }
-    }
-
-    fn fit(&self, prompt: &mut Prompt) -> Result<usize, ApiError> {
-        let before = prompt.messages.len();
-        let trimmed = fit(prompt, self.model.target.deployment.kind).map_err(too_long)?;
+        let Target { deployment, callee, .. } = &self.model.target;
+        let parameters = request.ask.parameters.as_deref();
+        let before = sent.messages.len();
+        let asking = coze::Asking { kind: deployment.kind, user_id, conversation, parameters };
+        let (call, trimmed) = callee.call(sent, asking).map_err(|error| refused(&error))?;
         if trimmed > 0 && self.model.overflow == Overflow::Reject {
-            return Err(context_length_exceeded(format!(
+            return Err(context_length_exceeded(&format!(
                 "the {before} messages are more text than Coze can store; {trimmed} of the oldest would have to go"
             )));
         }
-        Ok(trimmed)
+        Ok((call, trimmed))
     }
 
     fn failed(&self, failure: &Failure) -> ApiError {

@@ -1,0 +1,65 @@
+//! The call for a prompt, whatever it is for.
+
+use super::chat::{self, TooLong};
+use super::workflow::Unfit;
+use super::{Call, Callee, Kind, chatflow, workflow};
+use crate::turn::Prompt;
+
+/// How a prompt is sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    /// What kind of Coze it is.
+    pub kind: Kind,
+    /// Coze's `user_id`.
+    pub user_id: &'a str,
+    /// The conversation that goes on; without one a fresh one begins.
+    pub conversation: Option<&'a str>,
+    /// The client's start parameters: a JSON object.
+    pub parameters: Option<&'a str>,
+}
+
+/// A prompt cannot be sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It is too long.
+    #[error(transparent)]
+    TooLong(#[from] TooLong),
+    /// There is no place for something in it.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    /// It has too many messages.
+    #[error("the request has {0} new messages, and a chatflow takes {max}", max = chatflow::MAX_MESSAGES)]
+    TooMany(usize),
+}
+
+impl Callee {
+    /// The call that sends a prompt, and how many of its messages are left
+    /// out.
+    ///
+    /// # Errors
+    /// If it cannot be sent.
+    pub fn call(&self, prompt: &mut Prompt, asking: Asking<'_>) -> Result<(Call, usize), Refused> {
+        let Asking { kind, user_id, conversation, parameters } = asking;
+        match self {
+            Self::Bot(id) => {
+                let trimmed = chat::fit(prompt, kind)?;
+                Ok((chat::call(id, user_id, prompt, conversation), trimmed))
+            }
+            Self::Workflow(workflow) => Ok(workflow::run(workflow, kind, user_id, prompt, parameters)?),
+            Self::Chatflow(chatflow) => Ok((chatflow::call(chatflow, prompt, asking)?, 0)),
+        }
+    }
+
+    /// Whether a prompt can be sent at all, however much is left out and
+    /// wherever it goes.
+    ///
+    /// # Errors
+    /// If it cannot.
+    pub fn check(&self, prompt: &Prompt, kind: Kind, parameters: Option<&str>) -> Result<(), Refused> {
+        match self {
+            Self::Bot(_) => Ok(chat::fits_at_all(prompt, kind)?),
+            Self::Workflow(workflow) => Ok(workflow::check(workflow, prompt, parameters)?),
+            Self::Chatflow(_) => Ok(chatflow::check(prompt, parameters)?),
+        }
+    }
+}
