@@ -17,6 +17,7 @@
 //! Decides, and awaits nothing but a store: it knows no clock and never calls
 //! Coze.
 
+mod entry;
 mod fingerprint;
 mod name;
 mod normal;
@@ -32,8 +33,8 @@ use std::time::Duration;
 
 pub use fingerprint::{Chain, Fingerprints, Space};
 pub use name::{BadName, Name};
-pub use plan::{Mode, Note, Plan, Reason, Sent, fresh, plan, rounds};
-pub use record::{Owner, Place, Record, State};
+pub use plan::{Mode, Note, Plan, Reason, Sent, fresh, plan, plan_run, rounds};
+pub use record::{Owner, Place, Question, Record, State};
 pub use standing::Standing;
 pub use thread::{Chat, Ending, Settlement, Thread};
 
@@ -106,6 +107,9 @@ pub enum Begun {
     Busy(Duration),
     /// Not at all: there is no such conversation.
     NotFound,
+    /// Not at all: it may be the answer to a workflow's question that waits no
+    /// more, and nobody knows of which.
+    Lost,
 }
 
 /// What a prompt comes to.
@@ -163,7 +167,11 @@ impl Conversations {
             Some(Name::Nobodys) => return Ok(Begun::NotFound),
         };
         let claimed = self.seen(self.shared.store.claim(by, LEASE).await)?;
+        let is_run = wanted.space.is_run();
         Ok(match (claimed, wanted.name) {
+            (Claimed::Absent { begun: true } | Claimed::Ambiguous, None) if is_run => Begun::Lost,
+            (Claimed::Absent { .. }, None) if is_run => self.unknown(id, wanted, reading, None),
+            (Claimed::Busy(wait), None) if is_run => Begun::Busy(wait),
             (Claimed::Lent { lease, entry, abandoned }, _) => {
                 self.lent(self.hold(lease), &entry, abandoned, wanted, reading)
             }
@@ -205,12 +213,14 @@ impl Conversations {
         }
         // A turn has gone on after one that was cut: that one counts, and is
         // the last that is known to be good.
-        if abandoned
-            && let (State::Cut(chat), Some(place)) = (&record.state, &mut record.place)
-        {
+        if abandoned && let (State::Cut(chat), Some(place)) = (&record.state, &mut record.place) {
             place.chat.clone_from(chat);
         }
-        let (plan, note) = plan(&reading.sent, &record, abandoned, wanted.history_rounds);
+        let (plan, note) = if wanted.space.is_run() {
+            plan_run(&reading.sent, &record, abandoned)
+        } else {
+            plan(&reading.sent, &record, abandoned, wanted.history_rounds)
+        };
         let chain = match &plan {
             // The new messages go on top of what there is.
             Plan::Continue { new, .. } | Plan::Resume { new, .. } | Plan::Rebuild { new, .. }

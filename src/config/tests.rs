@@ -384,7 +384,7 @@ fn a_workflow_is_what_its_table_says() {
         + "[auth]\nmode = 'none'\n";
     let snapshot = good(&text);
     let model = model(&snapshot, "w");
-    assert_eq!((model.target.callee.kind(), model.memory), ("workflow", Memory::Off));
+    assert_eq!((model.target.callee.kind(), model.memory), ("workflow", Memory::Auto));
     let Callee::Workflow(workflow) = &model.target.callee else { panic!("{model:?}") };
     let expected = Workflow {
         id: "7".to_owned(),

@@ -42,6 +42,15 @@ pub struct Space<'a> {
     pub hint: Option<&'a [u8]>,
 }
 
+impl Space<'_> {
+    /// Whether the target is a workflow: it has no conversations, only
+    /// questions in the middle of a run.
+    #[must_use]
+    pub fn is_run(&self) -> bool {
+        self.kind == "workflow"
+    }
+}
+
 impl Fingerprints {
     /// Hashes under this secret.
     #[must_use]

@@ -9,7 +9,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::record::{Place, Record, State};
+use super::record::{Place, Question, Record, State};
 use crate::store::Key;
 
 /// What a request says, as far as its conversation is concerned.
@@ -56,7 +56,11 @@ pub enum Plan {
         place: Place,
         /// Which message it is.
         new: Range<usize>,
+        /// What it answers.
+        question: Option<Question>,
     },
+    /// A workflow's question cannot be answered any more, or not so.
+    Lost,
     /// What Coze holds up to the last good chat goes to a fresh conversation,
     /// and the new messages with it.
     Rebuild {
@@ -152,7 +156,8 @@ pub fn plan(sent: &Sent, record: &Record, abandoned: bool, history_rounds: u32) 
     if record.state == State::Asked {
         let system_stays = sent.system.is_none() || sent.system == record.system;
         return if new.len() == 1 && sent.own && system_stays {
-            (Plan::Resume { place, new }, Note::new(Mode::Resumed, None))
+            let question = record.question.clone();
+            (Plan::Resume { place, new, question }, Note::new(Mode::Resumed, None))
         } else {
             anew(sent, place, new, Reason::Question)
         };
@@ -161,6 +166,32 @@ pub fn plan(sent: &Sent, record: &Record, abandoned: bool, history_rounds: u32) 
         return fresh(sent, Some(Reason::HistoryFull));
     }
     (Plan::Continue { place, new, after: None }, Note::new(Mode::Continued, None))
+}
+
+/// Decides the same for a workflow, which has no conversation: a message that
+/// just answers its question resumes the run, anything else begins a new one.
+/// What may have been meant as an answer never does.
+#[must_use]
+pub fn plan_run(sent: &Sent, record: &Record, abandoned: bool) -> (Plan, Note) {
+    let new = (Plan::Fresh, Note::new(Mode::New, None));
+    let lost = (Plan::Lost, Note::new(Mode::Replayed, Some(Reason::Question)));
+    let Some(place) = record.place.clone() else { return new };
+    let on = sent.delta || record.head == Some(sent.before);
+    match record.state {
+        _ if abandoned => lost,
+        State::Answered if on => new,
+        State::Asked if on => {
+            let system_stays = sent.system.is_none() || sent.system == record.system;
+            let range = sent.new_messages(record);
+            if range.len() == 1 && sent.own && system_stays {
+                let question = record.question.clone();
+                (Plan::Resume { place, new: range, question }, Note::new(Mode::Resumed, None))
+            } else {
+                lost
+            }
+        }
+        State::Answered | State::Asked | State::Cut(_) | State::Failed => lost,
+    }
 }
 
 /// Everything to a fresh conversation. The client is told why, if it sent

@@ -35,6 +35,25 @@ pub struct Record {
     /// How its last turn ended.
     #[serde(default)]
     pub state: State,
+    /// What the answer to the last question has to be like. Of a workflow's
+    /// conversation it stays once it is answered, so that none is answered
+    /// twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<Question>,
+}
+
+/// A question that a bot or a flow has asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// Coze's number for its kind, where that is wanted back.
+    #[serde(default)]
+    pub kind: i64,
+    /// The fields of a form: names and types.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub form: Vec<(String, Option<String>)>,
+    /// When it was asked, in seconds since 1970.
+    #[serde(default)]
+    pub asked_at: u64,
 }
 
 /// Whose a conversation is.
@@ -54,7 +73,7 @@ pub struct Owner {
 /// Where a conversation lies at Coze.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
-    /// The conversation's id.
+    /// The conversation's id; of a workflow the event that waits.
     pub conversation: String,
     /// Its section, where Coze says: another one has another history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -137,6 +156,11 @@ mod tests {
             system: None,
             rounds: 3,
             state: State::Cut("4".into()),
+            question: Some(Question {
+                kind: 5,
+                form: vec![("city".into(), Some("string".into()))],
+                asked_at: 1_754_000_000,
+            }),
         };
         for record in [full, Record::default()] {
             assert_eq!(Record::from_bytes(&record.to_bytes()), Some(record));

@@ -83,9 +83,10 @@ impl Begin {
 fn went(begin: &Begin) -> String {
     match &begin.plan {
         Plan::Detached => "detached".into(),
+        Plan::Lost => "lost".into(),
         Plan::Fresh => "fresh".into(),
         Plan::Continue { place, new, .. } => format!("{}: {new:?}", place.conversation),
-        Plan::Resume { place, new } => format!("{}: answer {new:?}", place.conversation),
+        Plan::Resume { place, new, .. } => format!("{}: answer {new:?}", place.conversation),
         Plan::Rebuild { place, new } => format!("like {} up to {}: {new:?}", place.conversation, place.chat),
     }
 }
@@ -322,7 +323,7 @@ async fn spaces_never_see_each_others_conversations() {
     let others = [
         client.elsewhere(|space| space.caller = "other"),
         client.elsewhere(|space| space.deployment = "other"),
-        client.elsewhere(|space| space.kind = "workflow"),
+        client.elsewhere(|space| space.kind = "chatflow"),
         client.elsewhere(|space| space.target = "2"),
         client.elsewhere(|space| space.user = Some("ann")),
         client.elsewhere(|space| space.user = Some("bob")),

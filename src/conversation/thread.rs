@@ -6,9 +6,9 @@
 
 use super::fingerprint::Chain;
 use super::plan::{Mode, Note, Plan, Reason, rounds};
-use super::record::{Place, Record, State};
+use super::record::{Place, Question, Record, State};
 use super::{Conversations, ID_PREFIX};
-use crate::store::{Entry, Id, Key, Lease, Outcome, Settled, Unavailable};
+use crate::store::{Id, Key, Lease, Outcome, Settled, Unavailable};
 use crate::turn::Text;
 
 /// The longest answer that is kept for its hash, in bytes: what is longer is
@@ -32,6 +32,8 @@ pub struct Thread {
     note: Note,
     delta: bool,
     said: String,
+    /// What the answer is, if it is a question that takes more than words.
+    question: Option<Question>,
 }
 
 /// What a thread holds in the store.
@@ -84,6 +86,8 @@ pub enum Ending<'a> {
         /// Whether it is a question, which the next message answers.
         asked: bool,
     },
+    /// A workflow's run ended without a question.
+    Ran,
     /// The client left, or a stop string cut: Coze's words go on.
     Cut(Option<Chat<'a>>),
     /// It never began: Coze was not reached, or refused it before there was
@@ -155,12 +159,16 @@ impl Thread {
                 }
                 Sent::On { place, new: new.len(), all: messages }
             }
-            Plan::Resume { place, new } => Sent::On { place: place.clone(), new: new.len(), all: messages },
+            Plan::Resume { place, new, .. } => {
+                Sent::On { place: place.clone(), new: new.len(), all: messages }
+            }
             // What Coze held is one round by itself.
             Plan::Rebuild { .. } => Sent::Fresh { messages: messages + 1 },
-            Plan::Detached | Plan::Fresh => Sent::Fresh { messages },
+            Plan::Detached | Plan::Fresh | Plan::Lost => Sent::Fresh { messages },
         };
-        Self { memory, held, space, before, chain, root, system, sent, note, delta, said: String::new() }
+        let said = String::new();
+        let question = None;
+        Self { memory, held, space, before, chain, root, system, sent, note, delta, said, question }
     }
 
     /// What its client calls it: its name, or its id.
@@ -237,9 +245,14 @@ impl Thread {
         }
     }
 
+    /// Takes note of what the bot asks.
+    pub fn ask(&mut self, question: Question) {
+        self.question = Some(question);
+    }
+
     /// Ends the turn; gives what to store.
     pub fn end(self, ending: Ending<'_>) -> Settlement {
-        let Self { memory, held, space, before, chain, root, system, sent, said, delta, .. } = self;
+        let Self { memory, held, space, before, chain, root, system, sent, said, delta, question, .. } = self;
         let old = before.place.as_ref().map(|place| place.conversation.clone());
         let draft = Draft { before, root, system, delta, sent };
         let after = match ending {
@@ -249,7 +262,17 @@ impl Thread {
                     chain.head()
                 });
                 let state = if asked { State::Asked } else { State::Answered };
-                Some(draft.advance(chat, chat.id, head, state))
+                Some(Record { question, ..draft.advance(chat, chat.id, head, state) })
+            }
+            // Only where it has asked before does anything depend on it.
+            Ending::Ran if draft.before.question.is_none() => None,
+            Ending::Ran => {
+                let head = chain.map(|mut chain| {
+                    chain.push_answer(&said);
+                    chain.head()
+                });
+                let root = draft.before.root.or(draft.root);
+                Some(Record { head, root, state: State::Answered, ..draft.before })
             }
             Ending::Cut(Some(chat)) => {
                 // The last chat that is known to be good, if there is one.
@@ -343,23 +366,6 @@ impl Settlement {
                 memory.seen(inserted).map(|()| Settled::Done)
             }
             (Held::New(_), Outcome::Drop) => Ok(Settled::Done),
-        }
-    }
-}
-
-impl Conversations {
-    /// A record as the store finds it.
-    fn entry(&self, id: Id, space: Key, record: &Record) -> Entry {
-        let findable =
-            record.name.is_none() && !record.by_id && matches!(record.state, State::Answered | State::Asked);
-        let name = record.name.as_deref().and_then(|name| Some(self.known_prints()?.name(space, name)));
-        Entry {
-            id,
-            space,
-            head: record.head.filter(|_| findable),
-            name,
-            root: record.root.filter(|_| findable),
-            value: record.to_bytes(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The call for a prompt, whatever it is for.
 
 use super::chat::{self, TooLong};
-use super::workflow::Unfit;
+use super::workflow::{Answering, NoForm, Unfit};
 use super::{Call, Callee, Kind, chatflow, workflow};
 use crate::turn::Prompt;
 
@@ -12,8 +12,11 @@ pub struct Asking<'a> {
     pub kind: Kind,
     /// Coze's `user_id`.
     pub user_id: &'a str,
-    /// The conversation that goes on; without one a fresh one begins.
+    /// The conversation that goes on, or the event of a workflow's question
+    /// that is answered; without one a fresh one begins.
     pub conversation: Option<&'a str>,
+    /// What the last message answers, if that takes more than words.
+    pub answering: Option<Answering<'a>>,
     /// The client's start parameters: a JSON object.
     pub parameters: Option<&'a str>,
 }
@@ -27,6 +30,9 @@ pub enum Refused {
     /// There is no place for something in it.
     #[error(transparent)]
     Unfit(#[from] Unfit),
+    /// It does not fill in the form that was asked for.
+    #[error(transparent)]
+    NoForm(#[from] NoForm),
     /// It has too many messages.
     #[error("the request has {0} new messages, and a chatflow takes {max}", max = chatflow::MAX_MESSAGES)]
     TooMany(usize),
@@ -39,13 +45,24 @@ impl Callee {
     /// # Errors
     /// If it cannot be sent.
     pub fn call(&self, prompt: &mut Prompt, asking: Asking<'_>) -> Result<(Call, usize), Refused> {
-        let Asking { kind, user_id, conversation, parameters } = asking;
+        let Asking { kind, user_id, conversation, answering, parameters } = asking;
+        if let (Self::Workflow(workflow), Some(event), Some(last)) =
+            (self, conversation, prompt.messages.last())
+        {
+            let answering = answering.unwrap_or_default();
+            return Ok((workflow::resume(workflow, event, user_id, &last.text, answering)?, 0));
+        }
+        if let (Some(Answering { form: form @ [_, ..], .. }), Some(last)) =
+            (answering, prompt.messages.last_mut())
+        {
+            last.text = workflow::lines(&last.text, form)?;
+        }
         match self {
             Self::Bot(id) => {
                 let trimmed = chat::fit(prompt, kind)?;
                 Ok((chat::call(id, user_id, prompt, conversation), trimmed))
             }
-            Self::Workflow(workflow) => Ok(workflow::run(workflow, kind, user_id, prompt, parameters)?),
+            Self::Workflow(flow) => Ok(workflow::run(flow, kind, user_id, prompt, parameters)?),
             Self::Chatflow(chatflow) => Ok((chatflow::call(chatflow, prompt, asking)?, 0)),
         }
     }

@@ -75,7 +75,7 @@ enum Parameter<'a> {
 /// # Errors
 /// If there are too many messages, or no place for one of them.
 pub(super) fn call(chatflow: &Chatflow, prompt: &Prompt, asking: Asking<'_>) -> Result<Call, Refused> {
-    let Asking { kind, user_id, conversation, parameters } = asking;
+    let Asking { kind, user_id, conversation, parameters, .. } = asking;
     check(prompt, parameters)?;
     if prompt.messages.len() > MAX_MESSAGES {
         return Err(Refused::TooMany(prompt.messages.len()));
@@ -147,7 +147,7 @@ mod tests {
     }
 
     fn asking<'a>(conversation: Option<&'a str>, parameters: Option<&'a str>) -> Asking<'a> {
-        Asking { kind: Kind::Studio, user_id: "team:ann", conversation, parameters }
+        Asking { kind: Kind::Studio, user_id: "team:ann", conversation, answering: None, parameters }
     }
 
     fn body(call: Call) -> Value {

@@ -5,6 +5,7 @@ mod ask;
 mod question;
 mod reader;
 mod result;
+mod resume;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,8 @@ use super::Within;
 pub(super) use ask::object;
 pub use ask::{Unfit, check, run};
 pub use reader::Reader;
+pub(super) use resume::lines;
+pub use resume::{Answering, NoForm, resume};
 
 /// A workflow, and how a transcript becomes a run of it.
 #[derive(Clone, Debug, PartialEq)]

@@ -86,12 +86,20 @@ impl Relay {
             match memory.begin(wanted).await.map_err(|away| Unplaced::Away(away.to_string()))? {
                 Begun::Planned { plan, thread } => break (plan, thread),
                 Begun::NotFound => return Err(Unplaced::NotFound),
+                Begun::Lost => return Err(Unplaced::Failed(unanswerable())),
                 Begun::Busy(_) if Instant::now() >= deadline => return Err(Unplaced::Failed(busy())),
                 Begun::Busy(_) => sleep(PAUSE.min(deadline - Instant::now())).await,
             }
         };
         let mut lent = Lent::new(thread, self.clone());
         let mut plan = plan;
+        let is_run = !asking.target.callee.converses();
+        if plan == Plan::Lost || (is_run && has_expired(&plan)) {
+            // A name is free again; without one, what begins like this stays
+            // known.
+            lent.end(if wanted.name.is_some() { Ending::Forgotten } else { Ending::Refused }).await;
+            return Err(Unplaced::Failed(unanswerable()));
+        }
         if let Plan::Continue { place, new, after: Some(chat) } = &plan {
             let ended = ended(asking, &place.conversation, chat, deadline).await;
             match ended {
@@ -213,9 +221,54 @@ pub(super) fn lost() -> Failure {
     )
 }
 
+/// How long Coze lets a question wait (protocol 5.3).
+const QUESTION_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// Whether a question is too old to be answered.
+fn has_expired(plan: &Plan) -> bool {
+    match plan {
+        Plan::Resume { question: Some(question), .. } => {
+            unix_seconds().saturating_sub(question.asked_at) >= QUESTION_LIFE.as_secs()
+        }
+        _ => false,
+    }
+}
+
+/// Seconds since 1970: what is remembered outlives the process.
+pub(super) fn unix_seconds() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// A workflow's question waits no more, or this is not just its answer.
+pub(super) fn unanswerable() -> Failure {
+    Failure::new(
+        Kind::Forgotten,
+        "The workflow's question cannot be answered any more, or not by this: it takes exactly one message, \
+         once, within a day. Start again.",
+    )
+}
+
 /// What a turn in a fresh conversation is told as, where memory plays no
 /// part.
 #[must_use]
 pub fn unremembered(first: bool, reason: Reason) -> Note {
     Note::new(if first { Mode::New } else { Mode::Replayed }, Some(reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conversation::Question;
+
+    #[test]
+    fn a_question_can_be_answered_for_a_day() {
+        let place = Place { conversation: "1/2".into(), section: None, chat: "1/2".into() };
+        let asked = |ago: u64| {
+            let question = Question { asked_at: unix_seconds() - ago, ..Question::default() };
+            Plan::Resume { place: place.clone(), new: 0..1, question: Some(question) }
+        };
+        assert!(!has_expired(&asked(0)) && !has_expired(&asked(86_000)));
+        assert!(has_expired(&asked(86_400)));
+        assert!(!has_expired(&Plan::Fresh));
+    }
 }

@@ -54,6 +54,13 @@ pub fn demo_flows() -> &'static [DemoFlow] {
             runs: Runs::Parameters,
         },
         DemoFlow {
+            name: "trip",
+            id: TRIP,
+            entry: "workflow_id = \"7530512345678910003\"\ninput = \"input\"\n",
+            description: "A workflow that asks where to, when, and for a form, and then plans a trip.",
+            runs: Runs::Trip,
+        },
+        DemoFlow {
             name: "guide",
             id: GUIDE,
             entry: "chatflow_id = \"7530512345678920001\"\napp_id = \"7530512345678930001\"\n",

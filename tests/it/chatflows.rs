@@ -151,6 +151,29 @@ async fn images_and_the_flows_own_parameters_are_refused() {
     assert_eq!(response.status(), 200);
 }
 
+#[tokio::test]
+async fn a_form_is_filled_in_by_lines_or_json() {
+    let (coze, gateway) = start().await;
+    let talk = Talk::new(&gateway, &coze, "flow");
+    let transcript = |file: &str| Script::transcript(golden::transcript_of("chatflow", file));
+    let form = "city (string)";
+    for (answer, sent) in
+        [("Paris", "city:Paris"), ("city: Rome", "city:Rome"), (r#"{"city": "Oslo"}"#, "city:Oslo")]
+    {
+        coze.simulator.unscript(SCRIPTED);
+        coze.simulator.script(SCRIPTED, transcript("chatflow_interrupt_card.server.sse"));
+        coze.simulator.script(SCRIPTED, transcript("chatflow_text.server.sse"));
+        let asked = talk.says(&[answer]).await;
+        assert_eq!(asked.text(), form);
+        assert_eq!(asked.body["coze"]["interrupt"]["fields"][0]["name"], "city");
+        let resumed = talk.says(&[answer, form, answer]).await;
+        assert_eq!((resumed.note(), resumed.text()), ("resumed", "中午吃啥了"));
+        let body = coze.simulator.requests().pop().unwrap().body;
+        assert_eq!(body["additional_messages"][0]["content"], sent);
+        assert_eq!(body["conversation_id"], "7530600000000000001");
+    }
+}
+
 fn send(event: &str, data: &str) -> Step {
     Step::Send(format!("id: 1\nevent: {event}\ndata: {data}\n\n").into())
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::deployment::Entry;
 use super::token;
 use crate::access::Mode;
-use crate::catalog::{DEFAULT_HISTORY_ROUNDS, Memory, Model};
+use crate::catalog::{DEFAULT_HISTORY_ROUNDS, Model};
 use crate::config::document::Item;
 use crate::config::fault::{Report, did_you_mean};
 use crate::config::file::{self, Field};
@@ -87,8 +87,6 @@ fn one(
     let entry = find(&table.name, &table.deployment, deployments, report)?;
     let token = token_of(&table.name, own, entry, mode, report);
     let callee = callee?;
-    // Nothing goes on where there is no conversation.
-    let memory = if callee.converses() { table.memory } else { Memory::Off };
     Some(Model {
         name: table.name.value,
         aliases: table.aliases.into_iter().map(|alias| alias.value).collect(),
@@ -97,7 +95,7 @@ fn one(
         system: table.system,
         reasoning: table.reasoning,
         overflow: table.overflow,
-        memory,
+        memory: table.memory,
         cleanup: table.cleanup,
         history_rounds: table.history_rounds.map_or(DEFAULT_HISTORY_ROUNDS, NonZeroU32::get),
     })

@@ -47,6 +47,7 @@ fn cut() -> Record {
 fn shown(plan: &Plan) -> String {
     match plan {
         Plan::Detached => "detached".into(),
+        Plan::Lost => "lost".into(),
         Plan::Fresh => "fresh".into(),
         Plan::Continue { new, after: None, .. } => format!("continue with {new:?}"),
         Plan::Continue { new, after: Some(chat), .. } => format!("continue with {new:?} after {chat}"),
@@ -357,7 +358,7 @@ proptest! {
 
         let part = |new: &Range<usize>| prompt.messages[new.clone()].to_vec();
         let seen = match &decided {
-            Plan::Detached | Plan::Fresh => prompt.messages.clone(),
+            Plan::Detached | Plan::Fresh | Plan::Lost => prompt.messages.clone(),
             Plan::Continue { new, .. } | Plan::Resume { new, .. } => [world.held(), part(new)].concat(),
             Plan::Rebuild { new, .. } => [world.good(), part(new)].concat(),
         };
@@ -387,6 +388,76 @@ proptest! {
         }
         if let (Plan::Continue { new, .. }, false) = (&decided, sent.delta) {
             prop_assert!(record.rounds + rounds(new.len()) <= wanted.history_rounds);
+        }
+    }
+}
+
+mod runs {
+    use super::*;
+
+    fn waiting() -> Record {
+        Record { state: State::Asked, question: Some(Question::default()), ..answered() }
+    }
+
+    fn went(sent: &Sent, record: &Record) -> String {
+        let (plan, note) = plan_run(sent, record, false);
+        match plan {
+            Plan::Resume { new, .. } => format!("resume with {new:?}, {note}"),
+            Plan::Fresh => format!("fresh, {note}"),
+            Plan::Lost => "lost".to_owned(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn just_the_answer_resumes_and_anything_else_is_lost() {
+        assert_eq!(went(&transcript(), &waiting()), "resume with 3..4, resumed");
+        for other in [
+            Sent { messages: 5, ..transcript() },
+            Sent { own: false, ..transcript() },
+            Sent { system: Some([9; 16]), ..transcript() },
+            edited(),
+        ] {
+            assert_eq!(went(&other, &waiting()), "lost", "{other:?}");
+        }
+        assert_eq!(went(&delta(), &waiting()), "resume with 0..1, resumed");
+        assert_eq!(plan_run(&transcript(), &waiting(), true).0, Plan::Lost);
+    }
+
+    #[test]
+    fn after_the_run_the_next_one_begins_and_a_failed_one_is_lost() {
+        let with = |state| Record { state, ..waiting() };
+        assert_eq!(went(&transcript(), &with(State::Answered)), "fresh, new");
+        assert_eq!(went(&edited(), &with(State::Answered)), "lost");
+        assert_eq!(went(&transcript(), &with(State::Failed)), "lost");
+        assert_eq!(went(&transcript(), &Record::default()), "fresh, new");
+    }
+
+    proptest! {
+        /// Whatever comes: a question is only resumed by one own message right
+        /// behind it, and what is not that begins no run while it waits.
+        #[test]
+        fn a_waiting_question_is_resumed_by_its_answer_or_nothing_happens(
+            delta: bool, messages in 1usize..6, new in 0usize..6, own: bool, here: bool, abandoned: bool,
+            system in prop::option::of(0u8..2),
+        ) {
+            let new = if delta { 0 } else { new.min(messages - 1) };
+            let before = if here { HEAD } else { [9; 16] };
+            let system = system.map(|byte| if byte == 0 { SYSTEM } else { [8; 16] });
+            let sent = Sent { delta, messages, pinned: 0, new, own, before, system };
+            let is_answer = !abandoned
+                && (delta || here)
+                && own
+                && messages - new == 1
+                && (system.is_none() || system == Some(SYSTEM));
+            match plan_run(&sent, &waiting(), abandoned).0 {
+                Plan::Resume { new, .. } => {
+                    prop_assert!(is_answer);
+                    prop_assert_eq!(new, messages - 1..messages);
+                }
+                Plan::Lost => prop_assert!(!is_answer),
+                other => prop_assert!(false, "{other:?}"),
+            }
         }
     }
 }

@@ -90,7 +90,10 @@ async fn answer(
     let turn = Turn { context, caller, model: &model, user: user.as_deref(), caller_token };
     let placed = turn.place(&headers, &naming, &prompt, request.choices).await?;
     context.journal.note(|facts| facts.memory = Some(Memorised::of(placed.note)));
-    let name = placed.lent.as_ref().map(|lent| lent.name());
+    // Of a workflow nothing may be kept, so that only the client's own name
+    // holds.
+    let has_name = model.target.callee.converses() || naming.name.is_some();
+    let name = placed.lent.as_ref().filter(|_| has_name).map(|lent| lent.name());
     let has_parameters = request.ask.parameters.is_some();
     let (mut order, trimmed) = turn.order(placed, prompt, &request).await?;
     order.meter = permit.meter();
@@ -185,6 +188,7 @@ fn refused(error: &Refused) -> ApiError {
             let why = format!("the system text and the last message alone are too long: {error}");
             return context_length_exceeded(&why);
         }
+        Refused::NoForm(_) => ("invalid_value", "messages"),
         Refused::TooMany(_) => return context_length_exceeded(&error.to_string()),
         Refused::Unfit(Unfit::Image) => ("unsupported_content", "messages"),
         Refused::Unfit(Unfit::NoObject(_)) => ("invalid_value", "messages"),

@@ -1,10 +1,10 @@
 //! What a run itself has to know of the events that pass.
 
-use crate::conversation;
+use crate::conversation::{self, Question};
 use crate::relay::lent::Lent;
-use crate::relay::place::lost;
+use crate::relay::place::{lost, unix_seconds};
 use crate::relay::shaping::Shaping;
-use crate::turn::{Event, Failure, Kind, Usage};
+use crate::turn::{Asked, Event, Failure, Kind, Usage, Wants};
 
 /// What the gateway itself has to remember of the events.
 #[derive(Debug, Default)]
@@ -17,9 +17,24 @@ pub(super) struct Account {
     pub(super) spoken: bool,
     /// What was said is a question.
     pub(super) asked: bool,
+    /// The event of a workflow that waits for the answer.
+    pub(super) event: Option<String>,
     /// It is one that nobody could answer, since it is not remembered.
     pub(super) dead_end: bool,
     pub(super) usage: Option<Usage>,
+}
+
+/// What has to be remembered of a question, if its words are not enough.
+fn question(asked: &Asked) -> Option<Question> {
+    let form = match &asked.wants {
+        Wants::Form(fields) => fields.iter().map(|field| (field.name.clone(), field.kind.clone())).collect(),
+        Wants::Text | Wants::Choice(_) => Vec::new(),
+    };
+    if form.is_empty() && asked.resume.is_none() {
+        return None;
+    }
+    let kind = asked.resume.as_ref().map_or(0, |resume| resume.kind);
+    Some(Question { kind, form, asked_at: unix_seconds() })
 }
 
 impl Account {
@@ -99,7 +114,12 @@ impl Passing<'_, '_> {
             Event::Thinking(_) => self.account.spoken = true,
             Event::Asked(asked) => {
                 self.account.asked = true;
-                self.account.dead_end = asked.resume.is_some() && self.lent.is_none();
+                self.account.event = asked.resume.as_ref().map(|resume| resume.event.clone());
+                match (&mut self.lent, question(asked)) {
+                    (Some(lent), Some(question)) => lent.ask(question),
+                    (None, _) => self.account.dead_end = asked.resume.is_some(),
+                    (Some(_), None) => {}
+                }
             }
             Event::Usage(usage) => self.account.usage = Some(*usage),
             Event::Finished(_) => return,

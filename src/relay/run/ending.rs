@@ -4,11 +4,11 @@
 
 use super::account::{Account, Ids};
 use super::{End, Phase, Run, open};
-use crate::conversation::{Ending, Settlement};
+use crate::conversation::{Chat, Ending, Settlement};
 use crate::coze::{Asking, Kind as DeploymentKind, Reader, error, retrieve, sse};
 use crate::relay::lent::{remember, remember_later};
-use crate::relay::place::lost;
-use crate::relay::settle::{self, Chat};
+use crate::relay::place::{lost, unanswerable};
+use crate::relay::settle;
 use crate::relay::{Memory, Replay};
 use crate::turn::{Event, Failure, Finish, Kind};
 
@@ -43,7 +43,15 @@ impl Run {
     /// it.
     fn conclude(&mut self, end: Ended) -> Option<Settlement> {
         let chat = self.account.ids.as_ref().map(Ids::chat);
+        let event = self.account.event.as_deref();
         let ending = match (end, chat) {
+            (Ended::Answered, _) if !self.target.callee.converses() => match event {
+                Some(event) => {
+                    let chat = Chat { conversation: event, section: None, id: event };
+                    Ending::Answered { chat, asked: true }
+                }
+                None => Ending::Ran,
+            },
             (Ended::Answered, Some(chat)) => Ending::Answered { chat, asked: self.account.asked },
             (Ended::Cut, chat) => Ending::Cut(chat),
             (Ended::Refused, None) => Ending::Refused,
@@ -89,6 +97,9 @@ impl Run {
 
     /// Ends a run that failed, or begins it again.
     pub(super) fn failed(&mut self, mut failure: Failure) -> Result<(), Failure> {
+        if self.waits_no_more(&failure) {
+            failure = Failure { log_id: failure.log_id, detail: failure.detail, ..unanswerable() };
+        }
         let gone = self.account.misplaced || error::is_forgotten(&failure);
         let forgotten = gone && !self.account.spoken && self.lent.as_ref().is_some_and(|lent| lent.goes_on());
         if forgotten {
@@ -121,6 +132,16 @@ impl Run {
         }
     }
 
+    /// Whether a failure says that a workflow's question waits no more: then
+    /// there is no stream, but an error in its place (protocol 5.3).
+    fn waits_no_more(&self, failure: &Failure) -> bool {
+        const RUN_FAILED: i64 = 720_701_013;
+        matches!(self.phase, Phase::Opening(_))
+            && failure.coze_code == Some(RUN_FAILED)
+            && !self.target.callee.converses()
+            && self.lent.as_ref().is_some_and(|lent| lent.goes_on())
+    }
+
     /// Coze has forgotten the conversation: the whole transcript goes to a
     /// fresh one. The client knows of nothing yet.
     fn begin_again(&mut self, replay: Replay) -> Result<(), Failure> {
@@ -131,6 +152,7 @@ impl Run {
             kind: target.deployment.kind,
             user_id: &user_id,
             conversation: None,
+            answering: None,
             parameters: parameters.as_deref(),
         };
         let called = target.callee.call(&mut prompt, asking);
@@ -188,7 +210,7 @@ impl Run {
         let usage = self.account.usage.or_else(|| self.reader.usage().filter(|_| !ask));
         match (&self.account.ids, self.token()) {
             (Some(ids), Some(token)) if ask && usage.is_none() && self.target.callee.is_recorded() => {
-                let chat = Chat {
+                let chat = settle::Chat {
                     target: self.target.clone(),
                     token,
                     conversation: ids.conversation.clone(),

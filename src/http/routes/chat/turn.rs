@@ -9,7 +9,8 @@ use crate::access::Caller;
 use crate::catalog::{Memory, Model, Overflow};
 use crate::conversation::{Ending, Plan, Reason, Space, Wanted};
 use crate::coze::chat::user_id;
-use crate::coze::{self, Call, Target};
+use crate::coze::workflow::Answering;
+use crate::coze::{self, Call};
 use crate::http::Context;
 use crate::openai::ApiError;
 use crate::openai::chat::Request;
@@ -93,10 +94,15 @@ impl Turn<'_> {
         let Placed { plan, held, lent, .. } = placed;
         let user_id = user_id(self.caller.user_space(), self.user);
         let may_trim = self.model.overflow == Overflow::Trim;
+        let question = match &plan {
+            Plan::Resume { question, .. } => question.clone(),
+            _ => None,
+        };
         let (mut sent, conversation, whole) = match plan {
-            Plan::Detached | Plan::Fresh => (prompt, None, None),
-            Plan::Continue { place, new, .. } | Plan::Resume { place, new } => {
-                let whole = lent.as_ref().is_some_and(|lent| lent.has_all());
+            Plan::Detached | Plan::Fresh | Plan::Lost => (prompt, None, None),
+            Plan::Continue { place, new, .. } | Plan::Resume { place, new, .. } => {
+                let replayable = self.model.target.callee.converses();
+                let whole = replayable && lent.as_ref().is_some_and(|lent| lent.has_all());
                 let sent = prompt.part(new);
                 (sent, Some(place.conversation), whole.then_some(prompt))
             }
@@ -106,7 +112,14 @@ impl Turn<'_> {
                 (sent, None, None)
             }
         };
-        let called = self.call(&user_id, &mut sent, conversation.as_deref(), request);
+        let asking = coze::Asking {
+            kind: self.model.target.deployment.kind,
+            user_id: &user_id,
+            conversation: conversation.as_deref(),
+            answering: question.as_ref().map(|asked| Answering { kind: asked.kind, form: &asked.form }),
+            parameters: request.ask.parameters.as_deref(),
+        };
+        let called = self.call(&mut sent, asking);
         let (call, trimmed) = match called {
             Ok(called) => called,
             Err(error) => {
@@ -138,18 +151,9 @@ impl Turn<'_> {
     }
 
     /// The call for what is sent, and how many messages were left out.
-    fn call(
-        &self,
-        user_id: &str,
-        sent: &mut Prompt,
-        conversation: Option<&str>,
-        request: &Request,
-    ) -> Result<(Call, usize), ApiError> {
-        let Target { deployment, callee, .. } = &self.model.target;
-        let parameters = request.ask.parameters.as_deref();
+    fn call(&self, sent: &mut Prompt, asking: coze::Asking<'_>) -> Result<(Call, usize), ApiError> {
         let before = sent.messages.len();
-        let asking = coze::Asking { kind: deployment.kind, user_id, conversation, parameters };
-        let (call, trimmed) = callee.call(sent, asking).map_err(|error| refused(&error))?;
+        let (call, trimmed) = self.model.target.callee.call(sent, asking).map_err(|error| refused(&error))?;
         if trimmed > 0 && self.model.overflow == Overflow::Reject {
             return Err(context_length_exceeded(&format!(
                 "the {before} messages are more text than Coze can store; {trimmed} of the oldest would have to go"
