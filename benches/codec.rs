@@ -103,6 +103,7 @@ fn requests(criterion: &mut Criterion) {
             pinned: 0,
             messages: (0..=count).map(message).collect(),
             variable: None,
+            answered: true,
             question: None,
         };
         group.bench_with_input(BenchmarkId::new("fit", count), &prompt, |bencher, prompt| {
@@ -113,8 +114,13 @@ fn requests(criterion: &mut Criterion) {
             );
         });
     }
-    let prompt =
-        Prompt { pinned: 0, messages: (0..51).map(message).collect(), variable: None, question: None };
+    let prompt = Prompt {
+        pinned: 0,
+        messages: (0..51).map(message).collect(),
+        variable: None,
+        question: None,
+        answered: true,
+    };
     group.bench_function("call, 51 messages", |bencher| {
         bencher.iter(|| call("7530512345678999999", "user", black_box(&prompt), None));
     });

@@ -2,8 +2,9 @@
 //!
 //! `cargo bench --bench store` measures memory and a file in the temporary
 //! folder; with `COZEWAY_TEST_REDIS`, the URL of a Redis, that too (what the
-//! server costs is not in it). A word after `--` measures the stores whose
-//! names begin so, and a number the most entries.
+//! server costs is not in it, and what is left there it forgets in a day).
+//! Words after `--` measure the stores whose names begin so; a number, with at
+//! most so many entries.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,11 +16,14 @@
 )]
 
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use cozeway::secret::Secret;
 use cozeway::store::memory::Memory;
+use cozeway::store::redis::Redis;
 use cozeway::store::sqlite::Sqlite;
 use cozeway::store::{By, Claimed, Entry, Id, Key, Outcome, Settled, Store};
 use rustix::time::{ClockId, clock_gettime};
@@ -29,8 +33,11 @@ use tokio::time::Instant;
 const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 const LEASE: Duration = Duration::from_secs(60);
 
+/// What a request costs beside its steps.
+const WORK: Duration = Duration::from_micros(45);
+
 /// Turns choose among so many of the newest conversations.
-const RECENT: u64 = 10_000;
+const RECENT: u64 = 5_000;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -58,6 +65,13 @@ fn main() {
         if entries <= most && is_meant("sqlite") {
             file(&runtime, entries);
         }
+    }
+    if let Ok(url) = std::env::var("COZEWAY_TEST_REDIS")
+        && is_meant("redis")
+    {
+        let prefix = format!("cozeway-bench-{}:", std::process::id());
+        let store = Redis::new(&Secret::new(url), &prefix, Duration::from_secs(60)).unwrap();
+        runtime.block_on(measure("redis", Arc::new(store), 0));
     }
 }
 
@@ -94,7 +108,7 @@ fn anonymous() -> u64 {
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or_default() * 1000
 }
 
-/// Entries by their numbers, each with as many turns as it has had.
+/// Entries by their numbers, and how many turns the newest have had.
 struct World {
     store: Arc<dyn Store>,
     next: AtomicU64,
@@ -107,9 +121,16 @@ async fn measure(name: &str, store: Arc<dyn Store>, entries: u64) {
     for tasks in [1, 64] {
         let steps = if tasks == 1 { 5_000 } else { 50_000 };
         let inserts = repeat(&world, tasks, steps, insert).await;
+        world.turns.store(0, Ordering::Relaxed);
         let turns = repeat(&world, tasks, steps, turn).await;
         println!("{name}  {entries:>8}  {tasks:>7}   {inserts}   {turns}");
     }
+    // As in a gateway: most of the time goes elsewhere.
+    let inserts = repeat(&world, 64, 20_000, beside(insert)).await;
+    world.turns.store(0, Ordering::Relaxed);
+    let turns = repeat(&world, 64, 20_000, beside(turn)).await;
+    let bare = repeat(&world, 64, 20_000, beside(nothing)).await;
+    println!("{name}  {entries:>8}     busy   {inserts}   {turns}   (without {bare})");
 }
 
 /// Takes steps in so many tasks at once; what each has cost.
@@ -138,6 +159,26 @@ where
     format!("{:5.2} µs CPU, {:6.2} µs", each(self::cpu() - cpu), each(start.elapsed()))
 }
 
+/// A step after other work.
+fn beside<F>(
+    step: impl Fn(Arc<World>) -> F + Copy + Send + 'static,
+) -> impl Fn(Arc<World>) -> Pin<Box<dyn Future<Output = ()> + Send>>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    move |world| {
+        Box::pin(async move {
+            let start = thread_cpu();
+            while thread_cpu() - start < WORK {}
+            step(world).await;
+        })
+    }
+}
+
+async fn nothing(_: Arc<World>) {
+    tokio::task::yield_now().await;
+}
+
 async fn insert(world: Arc<World>) {
     let number = world.next.fetch_add(1, Ordering::Relaxed);
     world.store.insert(entry(number, 0)).await.unwrap();
@@ -147,9 +188,8 @@ async fn insert(world: Arc<World>) {
 async fn turn(world: Arc<World>) {
     let turn = world.turns.fetch_add(1, Ordering::Relaxed);
     let newest = world.next.load(Ordering::Relaxed);
-    // Each is continued once, so that its head is known.
-    let number = newest - 1 - spread(turn, newest.min(RECENT));
-    let round = turn / newest.min(RECENT);
+    let number = newest - 1 - spread(turn, RECENT);
+    let round = turn / RECENT;
     let by = By::Head { head: key(number, round), root: key(number, u64::MAX) };
     match world.store.claim(by, LEASE).await.unwrap() {
         Claimed::Lent { lease, entry: known, .. } => {
@@ -187,6 +227,11 @@ fn key(number: u64, kind: u64) -> Key {
         bytes.copy_from_slice(&state.to_be_bytes());
     }
     key
+}
+
+fn thread_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// What all threads of this process have cost.

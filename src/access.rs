@@ -11,4 +11,6 @@ mod limits;
 
 pub use guard::Guard;
 pub use keys::{Caller, Identity, Key, Keys, Mode, Refusal};
-pub use limits::{Gauge, Limits, Measure, Meter, Over, Permit, Quota, Quotas, Scope, Standing, Subject};
+pub use limits::{
+    Gauge, Limits, Measure, Meter, Over, Permit, Quota, Quotas, SLOT_LEASE, Scope, Standing, Subject,
+};

@@ -12,7 +12,6 @@ mod health;
 mod key;
 mod reload;
 mod serve;
-mod state;
 mod watch;
 
 use std::io::{self, Write as _};

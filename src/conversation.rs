@@ -38,6 +38,7 @@ pub use record::{Owner, Place, Question, Record, State};
 pub use standing::Standing;
 pub use thread::{Chat, Ending, Settlement, Thread};
 
+use crate::store::kept::Kept;
 use crate::store::{By, Claimed, Entry, Id, Key, Lease, Store, Unavailable};
 use crate::turn::{Prompt, Role};
 use standing::Health;
@@ -126,6 +127,7 @@ impl Conversations {
     /// Remembers in this store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
+        let store: Arc<dyn Store> = Arc::new(Kept::new(store));
         let shared = Shared {
             store,
             prints: OnceLock::new(),
@@ -211,8 +213,8 @@ impl Conversations {
             Some(Name::Own(_)) => record.by_id = record.name.is_none(),
             Some(Name::Nobodys) | None => {}
         }
-        // A turn has gone on after one that was cut: that one counts, and is
-        // the last that is known to be good.
+        // A turn came after one that was cut, and waited for its end before it
+        // went on: as far as anybody knows, that one counts.
         if abandoned && let (State::Cut(chat), Some(place)) = (&record.state, &mut record.place) {
             place.chat.clone_from(chat);
         }
@@ -322,7 +324,9 @@ fn read(prints: &Fingerprints, wanted: &Wanted<'_>) -> Reading {
         (None, _) => messages.first().map(|message| prints.system(&message.text)),
     };
     let sent = Sent {
-        delta: name.is_some() && !whole && new == 0,
+        // An assistant's message says that it is the transcript, even one that
+        // is empty: its question was sent before.
+        delta: name.is_some() && !whole && new == 0 && !prompt.answered,
         messages: messages.len(),
         pinned: prompt.pinned,
         new,

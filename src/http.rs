@@ -35,7 +35,7 @@ use crate::catalog::Model;
 use crate::config::Snapshot;
 use crate::conversation::{Conversations, Record};
 use crate::openai::ApiError;
-use crate::relay::Relay;
+use crate::relay::{Leftovers, Relay};
 use crate::telemetry::metrics::Metrics;
 use journal::Journal;
 use lifecycle::Lifecycle;
@@ -62,13 +62,14 @@ impl App {
     /// A gateway with this config.
     #[must_use]
     pub fn new(snapshot: Snapshot, relay: Relay, conversations: Conversations) -> Self {
+        let limits = Limits::new(Instant::now().into_std()).together(Arc::clone(conversations.store()));
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             relay,
             conversations,
             lifecycle: Lifecycle::new(),
             metrics: Arc::new(Metrics::new()),
-            limits: Arc::new(Limits::new(Instant::now().into_std())),
+            limits: Arc::new(limits),
             guard: Guard::default(),
             created: respond::unix_seconds(),
         }
@@ -107,7 +108,11 @@ impl App {
             // In passthrough mode there is no token but its caller's.
             && let Some(token) = &target.token
         {
-            self.relay.delete(target.clone(), token.current(), place.conversation.clone());
+            self.relay.delete(Leftovers {
+                target: target.clone(),
+                token: token.current(),
+                conversations: vec![place.conversation.clone()],
+            });
         }
     }
 

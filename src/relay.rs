@@ -27,13 +27,13 @@ use crate::coze::{Call, Target};
 use crate::secret::Secret;
 use crate::turn::{Event, Failure, Kind, Prompt, Reply, StopWords};
 
-pub use cleanup::Cleaned;
 use cleanup::Cleanup;
+pub use cleanup::{Cleaned, Leftovers};
 pub use lent::Lent;
 pub use place::{Asking, Placed, Unplaced, unremembered};
 use run::Run;
 use settle::Settlement;
-pub use upkeep::keep;
+pub use upkeep::{keep, share};
 
 /// The largest whole answer that is put together, in bytes of JSON text.
 const MAX_REPLY_BYTES: usize = 64 * 1024 * 1024;

@@ -6,7 +6,8 @@
 //! lends each to one turn under a [`Lease`], and forgets what nobody has used
 //! for long. What an entry means is `conversation`'s to know.
 //!
-//! A [`Place`] says which store is meant. One suite of tests, `tests/store`,
+//! [`open`] gives the store of a [`Place`]: in memory, in a file by SQLite, or
+//! on a Redis server that replicas share. One suite of tests, `tests/store`,
 //! holds for all of them.
 //!
 //! ```text
@@ -19,8 +20,12 @@
 //!                        abandoned ── claim ──▶ lent, told that it was
 //! ```
 
+pub mod kept;
 pub mod memory;
+mod open;
 mod place;
+pub mod redis;
+pub mod shared;
 pub mod sqlite;
 
 use std::fmt;
@@ -28,6 +33,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
+pub use open::{OpenError, open};
 pub use place::{BadPlace, Place};
 
 /// What a store promises for later.
@@ -216,6 +222,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// How much there is. May be some seconds old.
     fn counts(&self) -> Pending<'_, Counts>;
+
+    /// The counters that all gateways with this store use, if it is a store
+    /// for several.
+    fn shared(&self) -> Option<&dyn shared::Shared> {
+        None
+    }
 }
 
 impl Id {
@@ -234,7 +246,15 @@ impl Id {
 impl fmt::Display for Id {
     /// In lower-case hex.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        // At once: each turn of a conversation writes several.
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).map_or('0', |digit| char::from(*digit));
+        let mut text = String::with_capacity(32);
+        for byte in self.0 {
+            text.push(digit(byte >> 4));
+            text.push(digit(byte & 15));
+        }
+        f.write_str(&text)
     }
 }
 

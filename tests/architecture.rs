@@ -44,6 +44,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("reqwest", &[]),
     ("rustls", &["tls", "coze/client/tls.rs"]),
     ("rustls_platform_verifier", &["coze/client/tls.rs"]),
+    ("redis", &["store"]),
+    ("rusqlite", &["store"]),
     ("tokio", &["cli", "http", "simulator", "relay", "coze", "store"]),
     ("toml", &["config"]),
 ];

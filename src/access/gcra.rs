@@ -94,6 +94,12 @@ pub fn decide(arrival: u64, now: u64, cost: Cost, rate: Rate) -> (Decision, u64)
     }
 }
 
+/// The state before so many were taken.
+#[must_use]
+pub fn give_back(arrival: u64, number: u64, rate: Rate) -> u64 {
+    arrival.saturating_sub(rate.time(number))
+}
+
 /// How a limit stands now.
 #[must_use]
 pub fn balance(arrival: u64, now: u64, rate: Rate) -> Balance {

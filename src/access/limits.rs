@@ -6,6 +6,7 @@
 //! nanoseconds a request. Knows no config and survives its reloads.
 
 mod ledger;
+mod together;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -16,6 +17,8 @@ use std::time::{Duration, Instant};
 use super::gcra::Rate;
 use super::{Caller, Identity};
 use ledger::Ledger;
+pub use together::SLOT_LEASE;
+use together::{Held, Together};
 
 /// How many callers are remembered. Without the config's keys anybody can
 /// make up another token.
@@ -116,6 +119,7 @@ pub struct Limits {
     /// What times are counted from.
     start: Instant,
     unknown_usage: AtomicU64,
+    together: Option<Together>,
 }
 
 #[derive(Debug, Default)]
@@ -133,6 +137,8 @@ pub struct Permit {
     subject: Subject,
     quotas: Quotas,
     slots: u32,
+    /// What it holds in the store.
+    held: Option<Held>,
 }
 
 /// Takes the cost of one chat, once, and perhaps long after its
@@ -153,6 +159,7 @@ impl Limits {
             state: Mutex::new(State { full: FEW_SUBJECTS, ..State::default() }),
             start,
             unknown_usage: AtomicU64::new(0),
+            together: None,
         }
     }
 
@@ -188,7 +195,7 @@ impl Limits {
             }
             everyone.take(&quotas.everyone, slots, now);
         }
-        Ok(Permit { limits: Arc::clone(self), subject, quotas, slots })
+        Ok(Permit { limits: Arc::clone(self), subject, quotas, slots, held: None })
     }
 
     /// How a caller's limits stand.
@@ -303,6 +310,19 @@ impl Permit {
     }
 }
 
+impl Permit {
+    /// Gives the request back, too: it was refused elsewhere.
+    fn give_back(&self, now: Instant) {
+        let now = self.limits.nanoseconds(now);
+        let mut state = self.limits.lock();
+        let State { everyone, subjects, .. } = &mut *state;
+        everyone.give_back(&self.quotas.everyone, now);
+        if let Some(ledger) = subjects.get_mut(&self.subject) {
+            ledger.give_back(&self.quotas.own, now);
+        }
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         self.limits.release(&self.subject, self.slots);
@@ -313,6 +333,7 @@ impl Meter {
     /// A chat has cost so many tokens.
     pub fn charge(self, tokens: u64, now: Instant) {
         self.limits.charge(&self.subject, &self.quotas, tokens, now);
+        self.limits.spend(&self.subject, &self.quotas, tokens);
     }
 
     /// What a chat has cost will never be known.

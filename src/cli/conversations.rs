@@ -11,10 +11,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use serde::Serialize;
 
-use super::{ConfigArgs, Stop, env, print, runtime, state};
+use super::{ConfigArgs, Stop, env, print, runtime};
 use crate::config;
 use crate::conversation::{ID_PREFIX, Record, State};
-use crate::store::{Id, Listed, Place, Store};
+use crate::store::{self, Id, Listed, Place, Store};
 
 /// How many entries are read at a time.
 const PAGE: usize = 500;
@@ -27,7 +27,7 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Show what is remembered, the newest last
+    /// Show what is remembered, what was used last at the end
     List(List),
     /// Forget conversations: by id, by name, or all of a key or user
     Forget(Forget),
@@ -99,6 +99,7 @@ pub(super) fn run(args: Args) -> Result<(), Stop> {
                 }
                 None
             }))?;
+            found.sort_by_key(|shown| shown.used);
             print(&if args.json { json(&found)? } else { table(&found) })
         }
         Command::Forget(args) => forget(args),
@@ -175,7 +176,7 @@ fn open(config: ConfigArgs) -> Result<Arc<dyn Store>, Stop> {
         }
         Place::Sqlite(_) | Place::Redis(_) => {}
     }
-    Ok(state::open(&snapshot.state)?)
+    Ok(store::open(&snapshot.state.place, snapshot.state.ttl).map_err(anyhow::Error::new)?)
 }
 
 /// Looks at every entry, and forgets those whose ids come back; gives how

@@ -10,15 +10,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::reload::{self, Origin};
-use super::{ConfigArgs, LogArgs, Stop, print, runtime, state};
+use super::{ConfigArgs, LogArgs, Stop, print, runtime};
 use crate::config::{Loaded, Snapshot};
 use crate::conversation::Conversations;
 use crate::http::{App, Service, listener};
 use crate::relay::{self, Relay};
+use crate::store;
 
 /// How long work that outlives its request (ending a chat at Coze) may take
 /// when the gateway stops.
 const LAST_WORK: Duration = Duration::from_secs(5);
+
+/// How long the other gateways may be told what was used, at the end.
+const LAST_SHARING: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -59,13 +63,14 @@ pub(super) async fn gateway(
     let address = listener.local_addr().context("the listener has no address")?;
 
     let tracker = TaskTracker::new();
-    let store = state::open(&snapshot.state)?;
+    let store = store::open(&snapshot.state.place, snapshot.state.ttl).map_err(anyhow::Error::new)?;
     let conversations = Conversations::new(store);
     let app = Arc::new(App::new(snapshot, Relay::new(tracker.clone()), conversations));
     ready(address)?;
     let in_time = tokio::select! {
         in_time = listener::serve(listener, Service::new(Arc::clone(&app)), stop) => in_time,
         never = reload::follow(Arc::clone(&app), origin, hangup) => match never {},
+        never = relay::share(app.limits()) => match never {},
         never = relay::keep(app.conversations(), |record| app.expired(&record)) => match never {},
     };
     if in_time {
@@ -75,6 +80,8 @@ pub(super) async fn gateway(
     }
     tracker.close();
     let _ = tokio::time::timeout(LAST_WORK, tracker.wait()).await;
+    // What that work has charged, too.
+    let _ = tokio::time::timeout(LAST_SHARING, app.limits().share_rest()).await;
     Ok(())
 }
 

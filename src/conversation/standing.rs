@@ -5,10 +5,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::{Conversations, LEASE, Record};
 use crate::store::{Counts, Lease, Unavailable};
 
+/// How many leases are renewed in one step of the store.
+const RENEWED_AT_ONCE: usize = 500;
+
 /// How the store was when it was last asked.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     away: AtomicBool,
+    /// How many looks went well in a row.
+    good: AtomicU64,
     entries: AtomicU64,
     named: AtomicU64,
     expired: AtomicU64,
@@ -26,18 +31,18 @@ pub struct Standing {
 }
 
 impl Conversations {
-    /// Says of every turn that it goes on. To be called every [`RENEWAL`].
+    /// Says of every turn that it goes on. To be called every [`RENEWAL`](super::RENEWAL).
     ///
     /// # Errors
     /// If the store is away; the leases go on running then.
     pub async fn renew(&self) -> Result<(), Unavailable> {
         let leases: Vec<Lease> = self.leases().iter().copied().collect();
-        if leases.is_empty() {
-            return Ok(());
-        }
-        // A lost one is noticed when its turn ends.
-        for lost in self.seen(self.shared.store.renew(leases, LEASE).await)? {
-            self.leases().remove(&lost);
+        // Not all at once: the store does nothing else meanwhile.
+        for some in leases.chunks(RENEWED_AT_ONCE) {
+            // A lost one is noticed when its turn ends.
+            for lost in self.seen(self.shared.store.renew(some.to_vec(), LEASE).await)? {
+                self.leases().remove(&lost);
+            }
         }
         Ok(())
     }
@@ -49,6 +54,11 @@ impl Conversations {
     pub async fn look(&self) -> Result<(), Unavailable> {
         let counts = self.seen(self.shared.store.counts().await)?;
         let health = &self.shared.health;
+        // A store may answer what is read and refuse what is written: it is
+        // back once nothing has failed from one look to the next.
+        if health.good.fetch_add(1, Ordering::Relaxed) > 0 && health.away.swap(false, Ordering::Relaxed) {
+            tracing::info!("the state store is back");
+        }
         health.entries.store(counts.entries, Ordering::Relaxed);
         health.named.store(counts.named, Ordering::Relaxed);
         Ok(())
@@ -69,7 +79,7 @@ impl Conversations {
     /// How the memory is.
     #[must_use]
     pub fn standing(&self) -> Standing {
-        let Health { away, entries, named, expired } = &self.shared.health;
+        let Health { away, entries, named, expired, .. } = &self.shared.health;
         Standing {
             up: !away.load(Ordering::Relaxed),
             counts: Counts { entries: entries.load(Ordering::Relaxed), named: named.load(Ordering::Relaxed) },
@@ -77,18 +87,16 @@ impl Conversations {
         }
     }
 
-    /// Takes note of whether the store answered. That it goes and comes back
-    /// is said once.
+    /// Takes note of whether the store answered. That it is away is said
+    /// once; that it is back is for [`look`](Self::look) to say.
     pub(super) fn seen<T>(&self, result: Result<T, Unavailable>) -> Result<T, Unavailable> {
-        let away = result.as_ref().err();
-        match (self.shared.health.away.swap(away.is_some(), Ordering::Relaxed), away) {
-            (false, Some(away)) => {
+        if let Err(away) = &result {
+            self.shared.health.good.store(0, Ordering::Relaxed);
+            if !self.shared.health.away.swap(true, Ordering::Relaxed) {
                 tracing::error!(
                     "{away}: chats without a name are not remembered, those with one are refused"
                 );
             }
-            (true, None) => tracing::info!("the state store is back"),
-            _ => {}
         }
         result
     }

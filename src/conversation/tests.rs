@@ -66,13 +66,12 @@ impl Begin {
         self.thread.name()
     }
 
-    async fn end(self, ending: Ending<'_>) -> Option<Settled> {
-        let settlement: Option<Settlement> = std::iter::once(self.thread.end(ending)).find_map(Into::into);
-        Some(settlement?.store().await.unwrap())
+    async fn end(self, ending: Ending<'_>) -> Settled {
+        self.thread.end(ending).store().await.unwrap()
     }
 
     /// Ends with an answer in a conversation of Coze's.
-    async fn answer(mut self, conversation: &str, chat: &str, text: &str) -> Option<Settled> {
+    async fn answer(mut self, conversation: &str, chat: &str, text: &str) -> Settled {
         self.thread.hear(&Text::Plain(text.into()));
         self.end(Ending::Answered { chat: Chat { conversation, section: None, id: chat }, asked: false })
             .await
@@ -130,7 +129,7 @@ async fn a_transcript_goes_on_where_its_head_is() {
         (went(&second), second.note.as_str(), second.name()),
         ("c1: 2..3".into(), "continued", id.clone())
     );
-    assert_eq!(second.answer("c1", "h2", "d").await, Some(Settled::Done));
+    assert_eq!(second.answer("c1", "h2", "d").await, Settled::Done);
     let third = client.begin(None, &["a", "b", "c", " d\r\n", "e"]).await;
     assert_eq!((went(&third), third.name()), ("c1: 4..5".into(), id));
     third.answer("c1", "h3", "f").await;
@@ -182,7 +181,7 @@ async fn a_refused_turn_is_put_back_so_that_the_next_try_goes_on() {
     for _ in 0..3 {
         let begun = client.begin(None, &["a", "b", "c"]).await;
         assert_eq!(went(&begun), "c1: 2..3");
-        assert_eq!(begun.end(Ending::Refused).await, Some(Settled::Done));
+        assert_eq!(begun.end(Ending::Refused).await, Settled::Done);
     }
 }
 
@@ -294,7 +293,7 @@ async fn an_id_that_was_never_given_is_not_found() {
     // A turn that came to nothing leaves nothing behind.
     let first = client.begin(None, &["a"]).await;
     let id = first.name();
-    assert_eq!(first.end(Ending::Failed).await, None);
+    assert_eq!(first.end(Ending::Failed).await, Settled::Done);
     assert!(client.is_not_found(&id).await);
 }
 
@@ -354,7 +353,7 @@ async fn a_turn_in_a_named_conversation_keeps_others_out_while_it_says_that_it_g
         let second = client.try_begin(Some("n"), &said(&["b"])).await;
         assert!(matches!(second, Begun::Busy(wait) if wait == LEASE), "{second:?}");
     }
-    assert_eq!(first.answer("c1", "h1", "b").await, Some(Settled::Done));
+    assert_eq!(first.answer("c1", "h1", "b").await, Settled::Done);
     assert_eq!(went(&client.begin(Some("n"), &["c"]).await), "c1: 0..1");
 }
 
@@ -367,12 +366,12 @@ async fn after_a_turn_that_was_abandoned_the_conversation_is_rebuilt() {
     let delta = client.begin(Some("n"), &["c"]).await;
     let expected = ("like c1 up to h1: 0..1".to_owned(), "rebuilt; reason=interrupted");
     assert_eq!((went(&delta), delta.note.as_str()), expected);
-    assert_eq!(lost.answer("c1", "h2", "d").await, Some(Settled::Lost), "it has lost its lease");
+    assert_eq!(lost.answer("c1", "h2", "d").await, Settled::Lost, "it has lost its lease");
     // Put back, it still is one whose last turn nobody knows.
     delta.end(Ending::Refused).await;
     let delta = client.begin(Some("n"), &["c"]).await;
     assert_eq!((went(&delta), delta.note.as_str()), (expected.0, "rebuilt; reason=failed"));
-    assert_eq!(delta.answer("c2", "h1", "d").await, Some(Settled::Done));
+    assert_eq!(delta.answer("c2", "h1", "d").await, Settled::Done);
     assert_eq!(went(&client.begin(Some("n"), &["e"]).await), "c2: 0..1");
 }
 

@@ -31,6 +31,8 @@ pub struct Thread {
     sent: Sent,
     note: Note,
     delta: bool,
+    /// Whether Coze knows the conversation no more.
+    forgotten: bool,
     said: String,
     /// What the answer is, if it is a question that takes more than words.
     question: Option<Question>,
@@ -166,9 +168,22 @@ impl Thread {
             Plan::Rebuild { .. } => Sent::Fresh { messages: messages + 1 },
             Plan::Detached | Plan::Fresh | Plan::Lost => Sent::Fresh { messages },
         };
-        let said = String::new();
-        let question = None;
-        Self { memory, held, space, before, chain, root, system, sent, note, delta, said, question }
+        let (forgotten, said, question) = (false, String::new(), None);
+        Self {
+            memory,
+            held,
+            space,
+            before,
+            chain,
+            root,
+            system,
+            sent,
+            note,
+            delta,
+            forgotten,
+            said,
+            question,
+        }
     }
 
     /// What its client calls it: its name, or its id.
@@ -205,6 +220,13 @@ impl Thread {
         !self.delta
     }
 
+    /// Coze's conversation, where it goes on in one.
+    #[must_use]
+    pub fn place(&self) -> Option<&str> {
+        let place = self.before.place.as_ref().filter(|_| !self.forgotten);
+        place.map(|place| place.conversation.as_str())
+    }
+
     /// Whether it goes on in a conversation of Coze's.
     #[must_use]
     pub fn goes_on(&self) -> bool {
@@ -221,12 +243,13 @@ impl Thread {
     }
 
     /// Coze has forgotten the conversation: the whole transcript goes to a
-    /// fresh one instead.
+    /// fresh one instead. Until that is answered the old one stays as it was,
+    /// so that a client may try again under its name.
     pub fn replay(&mut self) {
         if let Sent::On { all, .. } = self.sent {
             self.sent = Sent::Fresh { messages: all };
         }
-        self.before.place = None;
+        self.forgotten = true;
         self.note = Note::new(Mode::Replayed, Some(Reason::Forgotten));
         self.said.clear();
     }
@@ -252,8 +275,8 @@ impl Thread {
 
     /// Ends the turn; gives what to store.
     pub fn end(self, ending: Ending<'_>) -> Settlement {
+        let old = self.place().map(str::to_owned);
         let Self { memory, held, space, before, chain, root, system, sent, said, delta, question, .. } = self;
-        let old = before.place.as_ref().map(|place| place.conversation.clone());
         let draft = Draft { before, root, system, delta, sent };
         let after = match ending {
             Ending::Answered { chat, asked } => {

@@ -42,7 +42,10 @@ use pool::{Connection, Pool};
 const PROMPT: Duration = Duration::from_secs(1);
 
 /// The largest body that is read of an answer that is not a stream.
-const MAX_JSON_BYTES: usize = 256 * 1024;
+const MAX_JSON_BYTES: usize = 16 * 1024 * 1024;
+
+/// The largest body that is read of a refusal where a stream was wanted.
+const MAX_REFUSAL_BYTES: usize = 256 * 1024;
 
 /// The largest answer that is no stream.
 const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
@@ -180,7 +183,7 @@ impl Client {
             let bytes = ByteStream { body: incoming, _reading: self.0.line.reading() };
             return Ok(Opened { log_id, bytes });
         }
-        let body = read_small(incoming).await.unwrap_or_default();
+        let body = read_whole(incoming, MAX_REFUSAL_BYTES).await.unwrap_or_default();
         let failure = judge(head.status, &kind, retry_after, &body);
         let mut failure = failure.unwrap_or_else(|| unexpected(head.status, &kind));
         failure.log_id = failure.log_id.or(log_id);
@@ -210,13 +213,13 @@ impl Client {
         }
     }
 
-    /// Makes a call that is answered by a small JSON body, and gives that.
+    /// Makes a call that is answered by a JSON body, and gives that.
     ///
     /// # Errors
     /// If Coze cannot be reached, refuses, or answers with anything else.
     pub async fn fetch(&self, call: &Call, token: &Secret) -> Result<Bytes, Failure> {
         let (told, Answer { head, incoming }) = self.send(call, token).await?;
-        let body = read_small(incoming).await?;
+        let body = read_whole(incoming, MAX_JSON_BYTES).await?;
         match judge(head.status, &told.kind, told.retry_after, &body) {
             Some(failure) => Err(failure.without(token.expose())),
             None if head.status.is_success() => Ok(body),
@@ -225,12 +228,13 @@ impl Client {
     }
 
     async fn send(&self, call: &Call, token: &Secret) -> Result<(Told, Answer), Failure> {
-        let bearer = HeaderValue::try_from(format!("Bearer {}", token.expose()))
+        let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose()))
             .map_err(|_| Failure::new(Kind::Auth, "The Coze token holds characters that no header takes."))?;
+        bearer.set_sensitive(true);
         let pass = self.0.line.admit()?;
         // A kept connection can close under a request: the server ends it as
-        // idle while the request is on its way. Then nothing of the request
-        // was taken up, and it may be sent once more.
+        // idle while the request is on its way. Then most likely nothing of
+        // the request was taken up, and it is sent once more.
         if let Some(kept) = self.0.pool.take() {
             let start = Instant::now();
             match self.ask(kept, call, &bearer).await {
@@ -252,7 +256,10 @@ impl Client {
         let connection = match Box::pin(self.0.connector.connect()).await {
             Ok(socket) => Connection::new(socket, self.0.line.connected()),
             Err(error) => {
-                pass.missed();
+                // That this process has no more files says nothing of Coze.
+                if !is_out_of_files(&*error) {
+                    pass.missed();
+                }
                 let failure = Failure::new(Kind::Unreachable(None), "Coze cannot be reached.");
                 return Err(failure.with_detail(chain(&*error)));
             }
@@ -307,6 +314,21 @@ fn broken(message: &str, error: &Broken) -> Failure {
     failure
 }
 
+/// Whether an error is that no more files may be opened.
+fn is_out_of_files(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<std::io::Error>() {
+            let number = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+            if matches!(number, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE)) {
+                return true;
+            }
+        }
+        cause = error.source();
+    }
+    false
+}
+
 /// An error with all its causes, in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -319,16 +341,12 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-async fn read_small(incoming: Incoming) -> Result<Bytes, Failure> {
-    read_whole(incoming, MAX_JSON_BYTES).await
-}
-
-async fn read_whole(mut incoming: Incoming, most: usize) -> Result<Bytes, Failure> {
+async fn read_whole(mut incoming: Incoming, limit: usize) -> Result<Bytes, Failure> {
     let read = async {
         let mut body = BytesMut::new();
         while let Some(bytes) = poll_fn(|cx| incoming.poll_bytes(cx)).await {
             let bytes = bytes.map_err(|error| broke_off(&error))?;
-            if body.len() + bytes.len() > most {
+            if body.len() + bytes.len() > limit {
                 return Err(Failure::new(Kind::Broken, "Coze's answer is larger than it can be."));
             }
             body.extend_from_slice(&bytes);

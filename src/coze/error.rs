@@ -44,10 +44,10 @@ fn real_cause(code: i64, message: &str) -> (i64, &str) {
 }
 
 /// Whether a failure says that a conversation that was sent to is not there,
-/// or not the token's user's (protocol 6b; 4200 is the cloud's "not found").
+/// or not the token's user's (protocol 6b; the cloud's 4001, 4002 and 4200).
 #[must_use]
 pub fn is_forgotten(failure: &Failure) -> bool {
-    matches!(failure.coze_code, Some(103000001 | 103000002 | 4200))
+    matches!(failure.coze_code, Some(103000001 | 103000002 | 4001 | 4002 | 4200))
 }
 
 /// What kind of failure a code of Coze's is.

@@ -40,11 +40,19 @@ pub fn list(kind: Kind, conversation: &str, before: Option<&str>) -> Call {
 /// The messages of a conversation while its pages come.
 #[derive(Debug)]
 pub struct Listing {
-    /// The last chat that counts.
-    until: String,
+    until: Until,
     found: bool,
     /// The newest first.
     messages: Vec<Message>,
+}
+
+/// Where the messages that count end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// With this chat.
+    With(String),
+    /// Before this chat.
+    Without(String),
 }
 
 /// What a page was.
@@ -91,10 +99,10 @@ struct Part<'a> {
 }
 
 impl Listing {
-    /// Wants everything up to this chat.
+    /// Wants everything up to there.
     #[must_use]
-    pub fn until(chat: &str) -> Self {
-        Self { until: chat.to_owned(), found: false, messages: Vec::new() }
+    pub fn new(until: Until) -> Self {
+        Self { until, found: false, messages: Vec::new() }
     }
 
     /// Takes a page; `None` if it makes no sense.
@@ -105,8 +113,10 @@ impl Listing {
         for item in items {
             // What is newer than the last chat that counts belongs to turns
             // that failed.
-            self.found |= item.chat_id.as_deref() == Some(self.until.as_str());
-            if self.found {
+            let (Until::With(chat) | Until::Without(chat)) = &self.until;
+            let is_it = item.chat_id.as_deref() == Some(chat.as_str());
+            self.found |= is_it;
+            if self.found && !(is_it && matches!(self.until, Until::Without(_))) {
                 self.messages.extend(message(&item));
             }
         }
@@ -180,7 +190,7 @@ mod tests {
 
     #[test]
     fn the_messages_up_to_a_chat_are_given_the_oldest_first() {
-        let mut listing = Listing::until("c2");
+        let mut listing = Listing::new(Until::With("c2".into()));
         let page = r#"{"data":[
             {"id":"9","role":"user","type":"question","content":"failed","content_type":"text","chat_id":"c3"},
             {"id":"8","role":"assistant","type":"answer","content":"two","content_type":"text","chat_id":"c2"},
@@ -204,14 +214,27 @@ mod tests {
     }
 
     #[test]
+    fn a_chat_may_be_left_out_with_all_that_is_newer() {
+        let mut listing = Listing::new(Until::Without("c2".into()));
+        let page = r#"{"data":[
+            {"role":"assistant","type":"answer","content":"two","content_type":"text","chat_id":"c2"},
+            {"role":"user","type":"question","content":"what?","content_type":"text","chat_id":"c2"},
+            {"role":"user","type":"question","content":"before","content_type":"text","chat_id":"c1"}
+        ],"has_more":false}"#;
+        assert_eq!(listing.push(page.as_bytes()), Some(Page::Last));
+        assert!(listing.has_found());
+        assert_eq!(listing.into_messages(), [Message::text(Role::User, "before")]);
+    }
+
+    #[test]
     fn a_page_without_messages_is_the_last() {
         for body in [
             r#"{"has_more":true,"first_id":"0","last_id":"0","code":0,"msg":""}"#,
             r#"{"data":null,"has_more":false,"code":0}"#,
         ] {
-            assert_eq!(Listing::until("1").push(body.as_bytes()), Some(Page::Last));
+            assert_eq!(Listing::new(Until::With("1".into())).push(body.as_bytes()), Some(Page::Last));
         }
-        assert_eq!(Listing::until("1").push(b"<html>"), None);
+        assert_eq!(Listing::new(Until::With("1".into())).push(b"<html>"), None);
     }
 
     #[test]

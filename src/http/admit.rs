@@ -1,7 +1,7 @@
 //! Whether there is room for a request, and what its client is told of that.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::Context;
 use super::journal::Journal;
-use crate::access::{Caller, Gauge, Limits, Measure, Over, Permit, Quotas, Scope, Subject};
+use crate::access::{Caller, Gauge, Limits, Measure, Over, Permit, Quotas, Scope, Standing, Subject};
 use crate::openai::ApiError;
 use crate::telemetry::metrics;
 
@@ -24,6 +24,8 @@ pub(super) struct Admission<'c> {
     journal: &'c Journal,
     subject: Subject,
     quotas: Quotas,
+    /// How the limits of all gateways stood when that was last told.
+    standing: OnceLock<Standing>,
 }
 
 impl Context {
@@ -34,6 +36,7 @@ impl Context {
             journal: &self.journal,
             subject: Subject::of(caller),
             quotas: self.snapshot.quotas(caller),
+            standing: OnceLock::new(),
         }
     }
 }
@@ -43,9 +46,16 @@ impl Admission<'_> {
     ///
     /// # Errors
     /// If a limit is reached.
-    pub(super) fn admit(&self, choices: usize) -> Result<Permit, ApiError> {
+    pub(super) async fn admit(&self, choices: usize) -> Result<Permit, ApiError> {
         let slots = u32::try_from(choices).unwrap_or(u32::MAX);
-        self.limits.admit(self.subject.clone(), self.quotas, slots, now()).map_err(|over| {
+        let admitting = self.limits.admit_everywhere(self.subject.clone(), self.quotas, slots, now());
+        let (admitted, standing) = admitting.await;
+        // Who is refused here need not ask the others how it stands.
+        let here = || self.limits.standing(&self.subject, &self.quotas, now());
+        if let Some(standing) = standing.or_else(|| admitted.is_err().then(here)) {
+            let _ = self.standing.set(standing);
+        }
+        admitted.map_err(|over| {
             self.journal.note(|facts| {
                 facts.detail = Some(over.to_string());
                 facts.over = Some(counted(&over));
@@ -55,8 +65,14 @@ impl Admission<'_> {
     }
 
     /// Writes how the limits stand now, as `x-ratelimit-*`.
-    pub(super) fn tell(&self, headers: &mut HeaderMap) {
-        let standing = self.limits.standing(&self.subject, &self.quotas, now());
+    pub(super) async fn tell(&self, headers: &mut HeaderMap) {
+        let standing = match self.standing.get() {
+            Some(standing) => *standing,
+            None => match self.limits.standing_everywhere(&self.subject, &self.quotas).await {
+                Some(standing) => standing,
+                None => self.limits.standing(&self.subject, &self.quotas, now()),
+            },
+        };
         let names = [
             ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"],
             ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"],

@@ -1,7 +1,8 @@
 //! The accept loop: from a socket to requests, and the way to the end.
 //!
-//! Takes connections up to a limit and says 503 past it. Each connection is one task, which owns its clocks; every task is
-//! tracked, so that the end is waited for.
+//! Takes connections up to a limit and says 503 past it. Each that is served
+//! is one task, which owns its clocks; every task is tracked, so that the end
+//! is waited for.
 
 mod activity;
 mod connection;
@@ -46,7 +47,12 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 /// How long the last words may take, after the grace.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// How large the head of an HTTP/2 request may be: as large as HTTP/1's.
+/// How large the head of an HTTP/1 request may be: whoever connects can have
+/// so much held. More than a URL may have, so that one that is too long is
+/// told so.
+const MAX_HEAD_BYTES: usize = 96 * 1024;
+
+/// How large the head of an HTTP/2 request may be.
 const MAX_HEADER_LIST_BYTES: u32 = 64 * 1024;
 
 /// How long clients may take for their part.
@@ -119,7 +125,7 @@ impl Listener {
         let mut http1 = http1::Builder::new();
         // Heads and idle connections have clocks of their own: hyper's one
         // for heads runs between requests, too.
-        http1.header_read_timeout(None).pipeline_flush(false);
+        http1.header_read_timeout(None).pipeline_flush(false).max_header_size(MAX_HEAD_BYTES);
         let mut http2 = http2::Builder::new(Tracked(TaskTracker::new()));
         http2
             .timer(TokioTimer::new())
@@ -142,10 +148,14 @@ impl Listener {
             self.accept(&listener, sleep(delay)).await;
         }
         // Who has connected already is told, instead of being cut off.
-        while let Some(Ok((stream, address))) = socket::accept(&listener).now_or_never() {
+        for _ in 0..socket::BACKLOG {
+            // A task that has done much is told to wait, whether or not there
+            // is more: here that would cut off who is left.
+            let waiting = tokio::task::unconstrained(socket::accept(&listener));
+            let Some(Ok((stream, address))) = waiting.now_or_never() else { break };
             self.take(stream, address);
         }
-        self.refusals.finish();
+        let refused = self.refusals.finish();
         drop(listener);
 
         app.lifecycle.enter(Phase::Closing);
@@ -161,7 +171,9 @@ impl Listener {
         app.lifecycle.enter(Phase::Ended);
         self.connections.close();
         let rest = end.saturating_duration_since(Instant::now()).max(LAST_WORDS);
-        timeout(rest, self.connections.wait()).await.is_ok() && in_time
+        let ended = timeout(rest, self.connections.wait()).await.is_ok();
+        let _ = timeout(LAST_WORDS, refused.wait()).await;
+        ended && in_time
     }
 
     /// Takes connections until `end`.

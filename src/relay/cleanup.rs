@@ -38,6 +38,17 @@ struct Counters {
     dropped: AtomicU64,
 }
 
+/// Conversations of Coze's that nothing will refer to.
+#[derive(Debug)]
+pub struct Leftovers {
+    /// The bot that they are with.
+    pub target: Target,
+    /// What they are deleted with.
+    pub token: Secret,
+    /// Their ids.
+    pub conversations: Vec<String>,
+}
+
 /// What became of conversations that were to be deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cleaned {
@@ -60,8 +71,15 @@ impl Default for Cleanup {
 }
 
 impl Relay {
-    /// Deletes a conversation of Coze's in the background.
-    pub fn delete(&self, target: Target, token: Secret, conversation: String) {
+    /// Deletes conversations of Coze's in the background.
+    pub fn delete(&self, leftovers: Leftovers) {
+        let Leftovers { target, token, conversations } = leftovers;
+        for conversation in conversations {
+            self.delete_one(target.clone(), token.clone(), conversation);
+        }
+    }
+
+    fn delete_one(&self, target: Target, token: Secret, conversation: String) {
         let Cleanup { waiting, calls, counts } = self.cleanup.clone();
         let Ok(place) = waiting.try_acquire_owned() else {
             counts.dropped.fetch_add(1, Ordering::Relaxed);

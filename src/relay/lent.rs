@@ -7,6 +7,7 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use super::Relay;
+use super::cleanup::Leftovers;
 use crate::conversation::{Ending, Settlement, Thread};
 use crate::store::Settled;
 
@@ -32,7 +33,7 @@ impl Lent {
     /// what happened is remembered.
     pub async fn end(mut self, ending: Ending<'_>) -> bool {
         match self.thread.take() {
-            Some(thread) => remember(thread.end(ending), self.relay.clone()).await,
+            Some(thread) => remember(thread.end(ending), None, self.relay.clone()).await,
             None => true,
         }
     }
@@ -44,31 +45,43 @@ impl Lent {
 }
 
 /// Stores what happened, in the background.
-pub(super) fn remember_later(settlement: Settlement, relay: &Relay) {
+pub(super) fn remember_later(settlement: Settlement, leftovers: Option<Leftovers>, relay: &Relay) {
+    let storing = store(settlement, leftovers, relay.clone());
     relay.spawn(async move {
-        if let Ok(Err(away)) = tokio::time::timeout(LIMIT, settlement.store()).await {
-            tracing::debug!(%away, "the end of a turn could not be stored");
-        }
+        let _ = tokio::time::timeout(LIMIT, storing).await;
     });
 }
 
-/// Stores what happened; past a short wait, in the background.
-pub(super) async fn remember(settlement: Settlement, relay: Relay) -> bool {
-    let mut storing = Box::pin(settlement.store());
+/// Stores what happened; past a short wait, in the background. Says whether
+/// it is remembered.
+pub(super) async fn remember(settlement: Settlement, leftovers: Option<Leftovers>, relay: Relay) -> bool {
+    let mut storing = Box::pin(store(settlement, leftovers, relay.clone()));
     match tokio::time::timeout(WAIT, &mut storing).await {
-        Ok(Ok(Settled::Done)) => true,
-        Ok(Ok(Settled::Lost)) => {
-            tracing::debug!("another turn has taken the conversation meanwhile");
-            false
-        }
-        Ok(Err(away)) => {
-            tracing::debug!(%away, "the end of a turn could not be stored");
-            false
-        }
+        Ok(stored) => stored,
         Err(_) => {
             relay.spawn(async move {
                 let _ = tokio::time::timeout(LIMIT, storing).await;
             });
+            false
+        }
+    }
+}
+
+/// Stores what happened. Only then nothing refers to what is left over.
+async fn store(settlement: Settlement, leftovers: Option<Leftovers>, relay: Relay) -> bool {
+    match settlement.store().await {
+        Ok(Settled::Done) => {
+            if let Some(leftovers) = leftovers {
+                relay.delete(leftovers);
+            }
+            true
+        }
+        Ok(Settled::Lost) => {
+            tracing::debug!("another turn has taken the conversation meanwhile");
+            false
+        }
+        Err(away) => {
+            tracing::debug!(%away, "the end of a turn could not be stored");
             false
         }
     }
@@ -91,7 +104,7 @@ impl DerefMut for Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         if let Some(thread) = self.thread.take() {
-            remember_later(thread.end(Ending::Refused), &self.relay);
+            remember_later(thread.end(Ending::Refused), None, &self.relay);
         }
     }
 }

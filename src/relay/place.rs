@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep};
 
 use super::Relay;
 use super::lent::Lent;
-use crate::conversation::{Begun, Conversations, Ending, Mode, Note, Place, Plan, Reason, Wanted};
-use crate::coze::messages::{self, Listing, Page};
+use crate::conversation::{Begun, Conversations, Ending, Mode, Note, Plan, Reason, Wanted};
+use crate::coze::messages::{self, Listing, Page, Until};
 use crate::coze::{Target, error, retrieve};
 use crate::secret::Secret;
 use crate::turn::{Failure, Kind, Message};
@@ -21,6 +21,13 @@ const PAUSE: Duration = Duration::from_millis(25);
 
 /// How often Coze is asked whether a chat has ended.
 const ASK_PAUSE: Duration = Duration::from_millis(250);
+
+/// How often Coze may fail to say how a chat ended. The community server
+/// fails in the same way where it knows nothing of it (protocol 3.11).
+const UNSURE: u32 = 3;
+
+/// How long Coze may take for one answer.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// The most messages that are fetched of a conversation; Coze shows a bot no
 /// more rounds than it is told to, by default 100.
@@ -100,40 +107,44 @@ impl Relay {
             lent.end(if wanted.name.is_some() { Ending::Forgotten } else { Ending::Refused }).await;
             return Err(Unplaced::Failed(unanswerable()));
         }
-        if let Plan::Continue { place, new, after: Some(chat) } = &plan {
-            let ended = ended(asking, &place.conversation, chat, deadline).await;
-            match ended {
-                Ok(Ended::Well) => {}
-                Ok(Ended::Badly) => {
-                    let good = if place.chat == *chat { None } else { Some(place.clone()) };
-                    lent.rebuild(Reason::Failed);
-                    plan = match good {
-                        Some(place) => Plan::Rebuild { place, new: new.clone() },
-                        None => Plan::Fresh,
-                    };
-                }
-                Ok(Ended::Unknown) => {
-                    lent.rebuild(Reason::Cut);
-                    plan = Plan::Rebuild { place: place.clone(), new: new.clone() };
-                }
-                Err(failure) => {
-                    lent.end(Ending::Refused).await;
-                    return Err(Unplaced::Failed(failure));
-                }
+        match hold(asking, &mut lent, &mut plan, deadline).await {
+            Ok(held) => Ok(Placed { note: lent.note(), plan, held, lent: Some(lent) }),
+            Err(failure) => {
+                let forgotten = failure.kind == Kind::Forgotten;
+                lent.end(if forgotten { Ending::Forgotten } else { Ending::Refused }).await;
+                Err(Unplaced::Failed(failure))
             }
         }
-        let held = match &plan {
-            Plan::Rebuild { place, .. } => match held(asking, place).await {
-                Ok(held) => held,
-                Err(failure) => {
-                    let forgotten = failure.kind == Kind::Forgotten;
-                    lent.end(if forgotten { Ending::Forgotten } else { Ending::Refused }).await;
-                    return Err(Unplaced::Failed(failure));
-                }
-            },
-            _ => Vec::new(),
-        };
-        Ok(Placed { note: lent.note(), plan, held, lent: Some(lent) })
+    }
+}
+
+/// Waits for a chat that was left alone, and gives what goes ahead of the new
+/// messages where the conversation cannot go on.
+async fn hold(
+    asking: Asking<'_>,
+    lent: &mut Lent,
+    plan: &mut Plan,
+    deadline: Instant,
+) -> Result<Vec<Message>, Failure> {
+    match plan.clone() {
+        Plan::Rebuild { place, .. } => held(asking, &place.conversation, Until::With(place.chat)).await,
+        Plan::Continue { place, new, after: Some(chat) } => {
+            let reason = match ended(asking, &place.conversation, &chat, deadline).await? {
+                Ended::Well => return Ok(Vec::new()),
+                Ended::Badly => Reason::Failed,
+                Ended::Unknown => Reason::Cut,
+            };
+            lent.rebuild(reason);
+            *plan = Plan::Rebuild { place: place.clone(), new };
+            // Of a first chat that failed only what came before it counts.
+            let until = if reason == Reason::Failed && place.chat == chat {
+                Until::Without(chat)
+            } else {
+                Until::With(place.chat)
+            };
+            held(asking, &place.conversation, until).await
+        }
+        _ => Ok(Vec::new()),
     }
 }
 
@@ -145,7 +156,10 @@ impl Asking<'_> {
     async fn fetch(&self, call: &crate::coze::Call) -> Result<bytes::Bytes, Failure> {
         let token =
             self.token().ok_or_else(|| Failure::new(Kind::Auth, "There is no Coze token for this model."))?;
-        self.target.deployment.client.fetch(call, &token).await
+        let asked = self.target.deployment.client.fetch(call, &token);
+        tokio::time::timeout(ANSWER, asked)
+            .await
+            .unwrap_or_else(|_| Err(Failure::new(Kind::Timeout, "Coze did not answer in time.")))
     }
 }
 
@@ -164,31 +178,41 @@ async fn ended(
     deadline: Instant,
 ) -> Result<Ended, Failure> {
     let call = retrieve::retrieve(conversation, chat);
+    let mut unsure = UNSURE;
     loop {
         let state = match asking.fetch(&call).await {
-            Ok(body) => retrieve::state(&body),
+            Ok(body) => {
+                let state = retrieve::state(&body);
+                unsure -= u32::from(state.is_none());
+                state
+            }
             // A server that cannot say, or does not know the chat.
-            Err(failure) if matches!(failure.kind, Kind::Broken | Kind::Unsupported | Kind::Rejected) => None,
+            Err(failure) if failure.kind == Kind::Unsupported => return Ok(Ended::Unknown),
+            Err(failure) if error::is_forgotten(&failure) => return Err(lost()),
+            Err(failure) if matches!(failure.kind, Kind::Broken | Kind::Rejected) => {
+                unsure -= 1;
+                None
+            }
             Err(failure) => return Err(failure),
         };
         match state {
-            None => return Ok(Ended::Unknown),
+            None if unsure == 0 || Instant::now() >= deadline => return Ok(Ended::Unknown),
             Some(state) if state.failed => return Ok(Ended::Badly),
             Some(state) if !state.running => return Ok(Ended::Well),
             Some(_) if Instant::now() >= deadline => return Err(busy()),
-            Some(_) => sleep(ASK_PAUSE.min(deadline - Instant::now())).await,
+            None | Some(_) => sleep(ASK_PAUSE.min(deadline - Instant::now())).await,
         }
     }
 }
 
-/// What Coze holds of a conversation up to its last good chat.
-async fn held(asking: Asking<'_>, place: &Place) -> Result<Vec<Message>, Failure> {
+/// What Coze holds of a conversation up to a chat.
+async fn held(asking: Asking<'_>, conversation: &str, until: Until) -> Result<Vec<Message>, Failure> {
     let kind = asking.target.deployment.kind;
-    let mut listing = Listing::until(&place.chat);
+    let mut listing = Listing::new(until);
     let mut before: Option<String> = None;
     let mut pages = 0;
     loop {
-        let call = messages::list(kind, &place.conversation, before.as_deref());
+        let call = messages::list(kind, conversation, before.as_deref());
         let body = match asking.fetch(&call).await {
             Ok(body) => body,
             Err(failure) if error::is_forgotten(&failure) => return Err(lost()),
@@ -258,7 +282,7 @@ pub fn unremembered(first: bool, reason: Reason) -> Note {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conversation::Question;
+    use crate::conversation::{Place, Question};
 
     #[test]
     fn a_question_can_be_answered_for_a_day() {

@@ -61,6 +61,8 @@ pub(super) struct Run {
     memory: Option<Memory>,
     /// Whether Coze's conversation is deleted unless it is remembered.
     cleanup: bool,
+    /// Conversations of Coze's that the turn has left behind.
+    strays: Vec<String>,
 }
 
 enum Phase {
@@ -119,6 +121,7 @@ impl Run {
             lent,
             replay,
             cleanup: order.cleanup,
+            strays: Vec::new(),
         }
     }
 

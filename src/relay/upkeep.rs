@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use crate::access::{Limits, SLOT_LEASE};
 use crate::conversation::{Conversations, RENEWAL, Record};
 
 /// How often is looked how much there is, and whether the store is there.
@@ -19,6 +20,20 @@ const STEP: usize = 200;
 
 /// How long a step may take, whatever the store does.
 const LIMIT: Duration = Duration::from_secs(5);
+
+/// Has limits hold together with other gateways, for as long as it is polled.
+pub async fn share(limits: &Limits) -> Infallible {
+    let renewing = async {
+        loop {
+            tokio::time::sleep(SLOT_LEASE / 3).await;
+            limits.renew_slots();
+        }
+    };
+    tokio::select! {
+        never = limits.share() => never,
+        never = renewing => never,
+    }
+}
 
 /// Keeps a memory in order for as long as it is polled. `expired` is given
 /// what was forgotten.

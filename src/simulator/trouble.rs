@@ -167,3 +167,36 @@ impl Simulator {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::Options;
+    use super::*;
+
+    #[test]
+    fn a_trouble_is_met_once_by_its_question() {
+        let simulator = Simulator::new(Options::instant());
+        simulator.trouble("hi", Trouble::Fails);
+        let asks = |text: &str| json!({"additional_messages": [{"content": "hi"}, {"content": text}]});
+        assert!(simulator.take_trouble(&asks("hello")).is_none());
+        assert!(matches!(simulator.take_trouble(&asks("hi")), Some(Trouble::Fails)));
+        assert!(simulator.take_trouble(&asks("hi")).is_none());
+        simulator.trouble("hi", Trouble::Silent);
+        simulator.no_trouble();
+        assert!(simulator.take_trouble(&asks("hi")).is_none());
+    }
+
+    #[test]
+    fn a_forgotten_conversation_is_gone_and_a_cleared_one_is_not() {
+        let simulator = Simulator::new(Options::instant());
+        let [kept, gone] = [(); 2].map(|()| simulator.book().create(0, None, String::new(), None));
+        let section = |id| simulator.book().conversation(id).map(|place| place.section);
+        let before = section(kept);
+        simulator.clear(&kept.to_string());
+        simulator.forget(&gone.to_string());
+        assert_eq!(simulator.conversations(), [kept.to_string()]);
+        assert!(section(kept).is_some() && section(kept) != before);
+    }
+}

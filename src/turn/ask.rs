@@ -14,6 +14,9 @@ pub struct Ask {
     /// Which of them is the last that the user wrote: tool results may follow
     /// it. `None` if there is none.
     pub question: Option<usize>,
+    /// Whether the assistant has a message among those that were sent, even
+    /// one that is left out as empty.
+    pub answered: bool,
     /// Who asks, in the client's own words.
     pub user: Option<String>,
     /// Where the answer is cut.

@@ -35,6 +35,8 @@ pub struct Prompt {
     pub question: Option<usize>,
     /// The bot variable to fill, with its text.
     pub variable: Option<(String, String)>,
+    /// See [`Ask::answered`].
+    pub answered: bool,
 }
 
 impl Prompt {
@@ -44,7 +46,8 @@ impl Prompt {
         let pinned = self.pinned.saturating_sub(range.start).min(range.len());
         let question = self.question.filter(|index| range.contains(index)).map(|index| index - range.start);
         let messages = self.messages.get(range).unwrap_or_default().to_vec();
-        Self { pinned, messages, question, variable: self.variable.clone() }
+        let Self { variable, answered, .. } = self;
+        Self { pinned, messages, question, variable: variable.clone(), answered: *answered }
     }
 
     /// Puts messages ahead of all others; none of them is system text.
@@ -67,7 +70,7 @@ impl SystemRule {
     /// # Errors
     /// If the rule refuses system texts and there is one.
     pub fn apply(&self, ask: &Ask) -> Result<Prompt, SystemRejected> {
-        let mut prompt = Prompt::default();
+        let mut prompt = Prompt { answered: ask.answered, ..Prompt::default() };
         match (&ask.system, self) {
             (None, _) | (Some(_), Self::Drop) => {}
             (Some(_), Self::Reject) => return Err(SystemRejected),

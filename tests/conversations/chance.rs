@@ -3,7 +3,7 @@
 use cozeway::simulator::Trouble;
 use tokio_util::sync::CancellationToken;
 
-use crate::ledger::Around;
+use crate::ledger::{Around, SECRET};
 use crate::model::Said;
 use crate::random::Random;
 use crate::stage::MODELS;
@@ -24,7 +24,11 @@ pub(crate) enum Plan {
     Restart(usize),
     RestartStore,
     /// Coze forgets a conversation, or clears it.
-    Disturb { coze: usize, conversation: String, forget: bool },
+    Disturb {
+        coze: usize,
+        conversation: String,
+        forget: bool,
+    },
 }
 
 /// Chooses a step.
@@ -68,7 +72,7 @@ fn begin(world: &World, random: &mut Random) -> Chat {
         count => Some(world.chats[random.below(count)].space.clone()).filter(|_| random.percent(50)),
     };
     let space = space.unwrap_or_else(|| Space {
-        key: *random.pick(&["one", "two"]),
+        key: ["one", "two"][random.below(2)],
         model: random.pick(&models().collect::<Vec<_>>()).to_owned(),
         user: *random.pick(&[None, None, Some("ann"), Some("bob")]),
         hint: *random.pick(&[None, None, Some("h1"), Some("h2")]),
@@ -82,7 +86,7 @@ fn begin(world: &World, random: &mut Random) -> Chat {
 }
 
 fn disturbance(world: &World, random: &mut Random) -> Option<Plan> {
-    let places: Vec<_> = world.ledger.known.values().filter_map(|known| known.place.clone()).collect();
+    let places: Vec<_> = world.ledger.known.values().flat_map(|known| known.places.clone()).collect();
     if places.is_empty() {
         return None;
     }
@@ -129,7 +133,8 @@ fn company(world: &mut World, step: usize, random: &mut Random) -> Plan {
 fn stray(world: &mut World, step: usize, random: &mut Random) -> Turn {
     let mut turn = turn(world, step, random);
     let known: Vec<String> = world.ledger.known.keys().map(|(_, name)| name.clone()).collect();
-    let own: Vec<String> = known.into_iter().filter(|name| name.starts_with("conv_")).collect();
+    let own: Vec<String> =
+        known.into_iter().filter(|name| name.starts_with("conv_") && !name.starts_with(SECRET)).collect();
     let name = match random.below(3) {
         0 => "conv_".to_owned(),
         1 => format!("conv_{:032x}", random.next()),
@@ -226,7 +231,8 @@ fn go_wrong(turn: &mut Turn, random: &mut Random) {
             turn.leaves = Leaves::Midway;
             turn.stop = false;
         }
-        8..=11 => turn.leaves = Leaves::Early(random.next() % 4000),
+        // While its place is looked for, or later.
+        8..=11 => turn.leaves = Leaves::Early(random.next() % *random.clone().pick(&[300, 4000])),
         12..=15 => turn.trouble = waits(false),
         16 | 17 => turn.trouble = Some(Trouble::Refused(*random.pick(&[4013, 700_012_006, 4016, 4028]))),
         18 => turn.trouble = Some(Trouble::ResetUnheard),

@@ -8,9 +8,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use cozeway::simulator::{Ran, Seen, Simulator, Trouble};
 
 use crate::call::{Outcome, Reply};
+use crate::expected::{Expected, before, mode, same, says_truly};
 use crate::model::{ChatId, History, Parting, Said, holds};
 use crate::stage::MODELS;
 use crate::turn::{Leaves, Turn};
+
+/// What is remembered under an id that no client knows is called so.
+pub(crate) const SECRET: &str = "conv_?";
 
 /// A name in a space.
 pub(crate) type Handle = (String, String);
@@ -22,8 +26,8 @@ pub(crate) struct Known {
     pub(crate) histories: Vec<History>,
     /// How its last turn ended.
     pub(crate) last: Last,
-    /// Where it lies.
-    pub(crate) place: Option<(usize, String)>,
+    /// Where it may lie.
+    pub(crate) places: Vec<(usize, String)>,
     /// Whether a client has called it by its id.
     pub(crate) by_id: bool,
 }
@@ -37,14 +41,6 @@ pub(crate) enum Last {
     /// It failed, or nobody knows.
     #[default]
     Unknown,
-}
-
-/// What is expected of a turn that nothing disturbs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Expected {
-    Anything,
-    Mode(&'static str),
-    NotContinued,
 }
 
 /// What may go wrong around a turn.
@@ -84,7 +80,7 @@ impl Ledger {
             Outcome::Left { .. } => {
                 let runs = cozes[coze].asked(turn.question());
                 let fresh = |ran: &&Ran| !self.accounted.contains(&ChatId { coze, chat: ran.chat.clone() });
-                runs.iter().skip(turn.asked).filter(fresh).last().map(|ran| ran.chat.clone())
+                runs.iter().skip(turn.asked).rfind(fresh).map(|ran| ran.chat.clone())
             }
         };
         let ran = chat.as_ref().and_then(|chat| cozes[coze].ran(chat));
@@ -110,7 +106,7 @@ impl Ledger {
         known.histories.iter().map(|history| history.said.len()).max()
     }
 
-    fn handle(&self, turn: &Turn, name: Option<&String>) -> Option<Handle> {
+    pub(crate) fn handle(&self, turn: &Turn, name: Option<&String>) -> Option<Handle> {
         name.map(|name| (turn.space.label(), name.clone()))
     }
 
@@ -118,78 +114,8 @@ impl Ledger {
         self.known.get(handle).map_or_else(|| vec![History::default()], |known| known.histories.clone())
     }
 
-    /// What has to become of a turn to which nothing happens.
-    pub(crate) fn expect(&self, turn: &Turn, around: Around) -> Expected {
-        let calm = matches!(turn.trouble, None | Some(Trouble::Waits(_, false)))
-            && turn.leaves == Leaves::Never
-            && !around.company
-            && !around.away
-            && !around.away_later
-            && !MODELS[turn.space.model].short;
-        if !calm {
-            return Expected::Anything;
-        }
-        match self.handle(turn, turn.name.as_ref()) {
-            Some(handle) => self.expect_named(turn, &handle),
-            None => self.expect_unnamed(turn),
-        }
-    }
-
-    fn expect_named(&self, turn: &Turn, handle: &Handle) -> Expected {
-        let Some(known) = self.known.get(handle) else {
-            let first = turn.delta || turn.is_first();
-            return Expected::Mode(if first { "new" } else { "replayed" });
-        };
-        let [history] = known.histories.as_slice() else { return Expected::Anything };
-        if self.is_disturbed(known) || history.said.is_empty() {
-            return Expected::Anything;
-        }
-        let goes_on = turn.delta || same(&before(turn), &history.said) == Some(true);
-        let system = turn.delta && turn.system.is_some() && turn.system != history.system;
-        match known.last {
-            Last::Answered if goes_on => Expected::Mode("continued"),
-            Last::Asked if goes_on && turn.new.len() == 1 && !system => Expected::Mode("resumed"),
-            Last::Cut if turn.delta => Expected::Mode("continued"),
-            Last::Cut | Last::Asked if !turn.delta => Expected::NotContinued,
-            _ => Expected::Anything,
-        }
-    }
-
-    fn expect_unnamed(&self, turn: &Turn) -> Expected {
-        if turn.is_first() {
-            return Expected::Mode("new");
-        }
-        let (label, before) = (turn.space.label(), before(turn));
-        let mut found = Vec::new();
-        for ((space, name), known) in &self.known {
-            if *space != label || !name.starts_with("conv_") || known.by_id {
-                continue;
-            }
-            for history in &known.histories {
-                match same(&before, &history.said) {
-                    Some(false) => {}
-                    Some(true) if known.histories.len() == 1 && known.last != Last::Unknown => {
-                        found.push(known);
-                    }
-                    _ => return Expected::Anything,
-                }
-            }
-        }
-        match found.as_slice() {
-            [known] if self.is_disturbed(known) => Expected::Anything,
-            [known] => match known.last {
-                Last::Answered => Expected::Mode("continued"),
-                Last::Asked if turn.new.len() == 1 => Expected::Mode("resumed"),
-                Last::Asked | Last::Cut => Expected::Mode("replayed"),
-                Last::Unknown => Expected::Anything,
-            },
-            // Nobody, or nobody knows which.
-            _ => Expected::Mode("replayed"),
-        }
-    }
-
-    fn is_disturbed(&self, known: &Known) -> bool {
-        known.place.as_ref().is_none_or(|place| self.disturbed.contains(place))
+    pub(crate) fn is_disturbed(&self, known: &Known) -> bool {
+        known.places.is_empty() || known.places.iter().any(|place| self.disturbed.contains(place))
     }
 
     /// Takes a turn that came to something into account.
@@ -206,13 +132,16 @@ impl Ledger {
         cozes: &[Simulator],
     ) -> Result<(), String> {
         match &reply.outcome {
-            Outcome::Answered { text, finish, .. } => {
+            Outcome::Answered { finish, .. } if finish != "stop" => {
+                Err(format!("a whole answer ends with {finish:?}"))
+            }
+            Outcome::Answered { text, .. } => {
                 if !around.away {
                     let mode = mode(reply).ok_or("an answer does not say what became of its conversation")?;
                     *self.modes.entry(mode.to_owned()).or_default() += 1;
                     self.expected(mode, expected, reply)?;
                 }
-                let cut = turn.stop && finish == "stop" && !text.contains("STOP") && signs(turn);
+                let cut = is_cut(turn, text);
                 self.answered(turn, reply, facts, text, cut, around, cozes)
             }
             Outcome::Failed { code, status, .. } => self.failed(turn, *status, code, around),
@@ -300,14 +229,15 @@ impl Ledger {
         if around.away {
             return Ok(());
         }
-        let place = Some((chat.coze, ran.conversation.clone()));
+        let mut places = vec![(chat.coze, ran.conversation.clone())];
         let by_id = turn.name.is_some() || self.known.get(&handle).is_some_and(|known| known.by_id);
         if around.away_later {
             // It may not have been remembered.
             after.extend(self.histories(&handle));
+            places.extend(self.known.get(&handle).into_iter().flat_map(|known| known.places.clone()));
             self.doubt(turn);
         }
-        self.known.insert(handle, Known { histories: dedup(after), last, place, by_id });
+        self.known.insert(handle, Known { histories: dedup(after), last, places, by_id });
         Ok(())
     }
 
@@ -328,7 +258,9 @@ impl Ledger {
                 if known.is_none_or(|known| !self.is_disturbed(known)) && !around.company {
                     return Err(format!("{handle:?} is lost, but Coze has not forgotten it"));
                 }
-                let mut histories = if around.company { self.histories(handle) } else { Vec::new() };
+                // Another turn may have come later, or the store may not know.
+                let stays = around.company || around.away_later;
+                let mut histories = if stays { self.histories(handle) } else { Vec::new() };
                 histories.push(History::default());
                 let known = Known { histories: dedup(histories), ..Known::default() };
                 self.known.insert(handle.clone(), known);
@@ -351,7 +283,10 @@ impl Ledger {
     /// part of has ended. What they hold has not changed.
     pub(crate) fn doubt(&mut self, turn: &Turn) {
         for handle in self.touched(turn) {
+            let disturbed = self.known.get(&handle).is_some_and(|known| self.is_disturbed(known));
             if let Some(known) = self.known.get_mut(&handle) {
+                // Then it may have been dropped.
+                known.histories.extend(disturbed.then(History::default));
                 known.last = Last::Unknown;
                 known.by_id |= turn.name.as_ref().is_some_and(|name| name.starts_with("conv_"));
             }
@@ -366,7 +301,10 @@ impl Ledger {
                 let (label, before) = (turn.space.label(), before(turn));
                 let own = |handle: &&Handle| handle.0 == label && handle.1.starts_with("conv_");
                 let fits = |handle: &&Handle| {
-                    self.known[*handle].histories.iter().any(|history| same(&before, &history.said) != Some(false))
+                    self.known[*handle]
+                        .histories
+                        .iter()
+                        .any(|history| same(&before, &history.said) != Some(false))
                 };
                 self.known.keys().filter(own).filter(fits).cloned().collect()
             }
@@ -378,7 +316,15 @@ impl Ledger {
             self.doubt(turn);
             return;
         }
-        let fails = matches!(turn.trouble, Some(Trouble::Waits(_, true) | Trouble::Fails | Trouble::CannotStart));
+        if let (None, None, Some(chat)) = (&turn.name, &reply.name, &facts.chat) {
+            // It may be remembered, under an id that nobody has heard of.
+            let history = History { said: turn.transcript(), system: turn.system.clone() };
+            let histories = vec![history.then(Said::Unheard(chat.clone()))];
+            let handle = (turn.space.label(), format!("{SECRET}{}", chat.chat));
+            self.known.insert(handle, Known { histories, ..Known::default() });
+        }
+        let fails =
+            matches!(turn.trouble, Some(Trouble::Waits(_, true) | Trouble::Fails | Trouble::CannotStart));
         let counts = heard && !fails;
         let handles = match self.handle(turn, reply.name.as_ref()) {
             Some(handle) => vec![handle],
@@ -391,6 +337,10 @@ impl Ledger {
         for handle in handles {
             let old = self.histories(&handle);
             let mut after = if counts { Vec::new() } else { old.clone() };
+            if self.known.get(&handle).is_some_and(|known| self.is_disturbed(known)) {
+                // It is dropped; the client did not stay to be told so.
+                after.push(History::default());
+            }
             if let (Some(chat), Some(ran)) = (&facts.chat, &facts.ran) {
                 let context = cozes[chat.coze].context_seen(&chat.chat).unwrap_or_default();
                 self.listen(cozes);
@@ -402,14 +352,16 @@ impl Ledger {
                 };
                 let fits = with.into_iter().filter(|with| holds(&context, &with.said, &unheard).is_ok());
                 after.extend(fits.map(|with| with.then(Said::Unheard(chat.clone()))));
-                let place = Some((chat.coze, ran.conversation.clone()));
+                let mut places = self.known.get(&handle).map_or_else(Vec::new, |known| known.places.clone());
+                places.push((chat.coze, ran.conversation.clone()));
                 let by_id = self.known.get(&handle).is_some_and(|known| known.by_id) || turn.name.is_some();
                 let last = if counts { Last::Cut } else { Last::Unknown };
                 if after.is_empty() {
                     after = old;
                 }
-                self.known.insert(handle, Known { histories: dedup(after), last, place, by_id });
+                self.known.insert(handle, Known { histories: dedup(after), last, places, by_id });
             } else if let Some(known) = self.known.get_mut(&handle) {
+                known.histories = dedup(after);
                 known.last = Last::Unknown;
                 known.by_id |= turn.name.is_some();
             }
@@ -441,55 +393,8 @@ fn dedup(mut histories: Vec<History>) -> Vec<History> {
     kept
 }
 
-/// Whether the bot's words only ever come once.
-fn signs(turn: &Turn) -> bool {
-    !matches!(MODELS[turn.space.model].name, "echo" | "ask")
-}
-
-fn mode(reply: &Reply) -> Option<&str> {
-    reply.note.as_deref()?.split(';').next()
-}
-
-/// Everything up to the assistant's last words, with the system text.
-fn before(turn: &Turn) -> Vec<Said> {
-    let system = turn.system.iter().cloned().map(Said::User);
-    let last = turn.before.iter().rposition(|said| matches!(said, Said::Bot { .. }));
-    system.chain(turn.before.iter().take(last.map_or(0, |last| last + 1)).cloned()).collect()
-}
-
-/// Whether two transcripts are the same to a gateway; `None` if nobody knows.
-fn same(one: &[Said], other: &[Said]) -> Option<bool> {
-    if one.len() != other.len() {
-        return Some(false);
-    }
-    let mut sure = true;
-    for pair in one.iter().zip(other) {
-        match pair {
-            (Said::User(one), Said::User(other)) if one == other => {}
-            (Said::Bot { words: one, .. }, Said::Bot { words: other, .. }) if normal(one) == normal(other) => {}
-            (Said::Unheard(_), _) | (_, Said::Unheard(_)) => sure = false,
-            _ => return Some(false),
-        }
-    }
-    sure.then_some(true)
-}
-
-fn normal(words: &str) -> String {
-    words.replace("e\u{301}", "\u{e9}").replace("\r\n", "\n").trim().to_owned()
-}
-
-/// Whether the header says what has happened.
-fn says_truly(turn: &Turn, reply: &Reply, ran: &Ran, was: Option<Last>) -> Result<(), String> {
-    let mode = mode(reply).unwrap_or_default();
-    let went_on = !ran.first;
-    let cut = matches!(was, Some(Last::Cut | Last::Unknown));
-    let true_ = match mode {
-        "new" => !went_on && turn.is_first(),
-        "continued" => went_on && (!ran.resumed || cut),
-        "resumed" => went_on && ran.resumed,
-        "replayed" => !went_on && !turn.delta,
-        "rebuilt" => !went_on && turn.delta,
-        _ => false,
-    };
-    if true_ { Ok(()) } else { Err(format!("{:?} is said, but {ran:?}", reply.note)) }
+/// Whether a stop string has cut an answer.
+pub(crate) fn is_cut(turn: &Turn, text: &str) -> bool {
+    let says_it = !matches!(MODELS[turn.space.model].name, "echo" | "ask");
+    turn.stop && says_it && !text.contains("STOP")
 }

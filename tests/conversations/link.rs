@@ -9,11 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cozeway::store::{By, Claimed, Counts, Entry, Id, Lease, Listed, Outcome, Pending, Settled, Store, Unavailable};
+use cozeway::store::{
+    By, Claimed, Counts, Entry, Id, Lease, Listed, Outcome, Pending, Settled, Store, Unavailable,
+};
 use tokio_util::sync::CancellationToken;
 
 /// How long the leases of a dead gateway run on.
-pub(crate) const SHORT: Duration = Duration::from_millis(1500);
+pub(crate) const SHORT: Duration = Duration::from_millis(2500);
 
 const TICK: Duration = Duration::from_millis(250);
 

@@ -14,7 +14,10 @@ pub(crate) enum Said {
     User(String),
     /// What an assistant said: the client's words, and the messages that Coze
     /// has stored of them.
-    Bot { words: String, stored: Vec<String> },
+    Bot {
+        words: String,
+        stored: Vec<String>,
+    },
     /// What a chat came to that its client did not stay for: Coze's words.
     Unheard(ChatId),
 }
@@ -83,7 +86,8 @@ pub(crate) fn holds(
             Said::User(text) => begins(&rest, "user", std::slice::from_ref(text)),
             Said::Bot { words, stored } => {
                 let empty = (words.trim().is_empty()).then_some(0);
-                begins(&rest, "assistant", stored)
+                let stored = (!stored.is_empty()).then(|| begins(&rest, "assistant", stored));
+                (stored.flatten())
                     .or_else(|| begins(&rest, "assistant", std::slice::from_ref(words)))
                     .or(empty)
             }

@@ -9,10 +9,10 @@ use cozeway::http::{App, Service};
 use cozeway::relay::Relay;
 use cozeway::simulator::{Behaviour, Bot, Options, Simulator};
 use cozeway::store::Store;
-use cozeway::store::memory::Memory;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
+use crate::backend::Backend;
 use crate::link::Link;
 
 /// Nothing that is waited for takes longer.
@@ -53,7 +53,7 @@ pub(crate) struct Model {
 pub(crate) struct Stage {
     pub(crate) cozes: Vec<Simulator>,
     pub(crate) gateways: Vec<Gateway>,
-    store: Arc<dyn Store>,
+    pub(crate) backend: Backend,
     config: String,
     serving: Vec<JoinHandle<()>>,
 }
@@ -67,7 +67,7 @@ pub(crate) struct Gateway {
 }
 
 impl Stage {
-    pub(crate) async fn new() -> Self {
+    pub(crate) async fn new(backend: Backend) -> Self {
         let (mut cozes, mut serving, mut config) = (Vec::new(), Vec::new(), head());
         for name in ["a", "b"] {
             let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -75,27 +75,32 @@ impl Stage {
                 "[coze.{name}]\nbase_url = \"http://{}\"\ntoken = \"pat\"\n",
                 listener.local_addr().unwrap()
             );
-            let coze = Simulator::new(Options { tokens: vec!["pat".to_owned()], bots: bots(), ..Options::instant() });
+            let coze = Simulator::new(Options {
+                tokens: vec!["pat".to_owned()],
+                bots: bots(),
+                ..Options::instant()
+            });
             cozes.push(coze.clone());
             serving.push(tokio::spawn(async move { coze.serve(listener).await }));
         }
-        let store: Arc<dyn Store> = Arc::new(Memory::new(Duration::from_secs(3600)).unwrap());
-        let gateways = (0..2).map(|_| Gateway::new(&config, &store)).collect();
-        Self { cozes, gateways, store, config, serving }
+        let gateways = (0..2).map(|_| Gateway::new(&config, backend.open())).collect();
+        Self { cozes, gateways, backend, config, serving }
     }
 
     /// Starts a replica anew; what it still had to say to the store is lost.
     pub(crate) fn kill(&mut self, replica: usize) {
         self.gateways[replica].link.cut();
-        self.gateways[replica] = Gateway::new(&self.config, &self.store);
+        self.gateways[replica] = Gateway::new(&self.config, self.backend.open());
     }
 
     /// Starts the store anew, and the gateways with it. Says whether it still
     /// knows what it knew.
     pub(crate) fn restart_store(&mut self) -> bool {
-        self.store = Arc::new(Memory::new(Duration::from_secs(3600)).unwrap());
-        (0..self.gateways.len()).for_each(|replica| self.kill(replica));
-        false
+        let replicas = self.gateways.len();
+        self.gateways.drain(..).for_each(|gateway| gateway.link.cut());
+        let knows = self.backend.restart();
+        self.gateways = (0..replicas).map(|_| Gateway::new(&self.config, self.backend.open())).collect();
+        knows
     }
 
     pub(crate) fn set_away(&self, away: bool) {
@@ -110,9 +115,9 @@ impl Stage {
         let held = || self.gateways.iter().map(|gateway| gateway.link.held()).sum::<usize>();
         let work = || self.gateways.iter().map(|gateway| gateway.tracker.len()).sum::<usize>();
         let running = || self.gateways.iter().map(|gateway| gateway.app.limits().running()).sum::<u32>();
-        until(|| held() == 0 && work() == 0 && running() == 0).await.map_err(|()| {
-            format!("still held: {} leases, {} tasks, {} slots", held(), work(), running())
-        })
+        until(|| held() == 0 && work() == 0 && running() == 0)
+            .await
+            .map_err(|()| format!("still held: {} leases, {} tasks, {} slots", held(), work(), running()))
     }
 
     /// Waits until no run goes on at any Coze.
@@ -124,7 +129,7 @@ impl Stage {
 
     /// Whether the store has entries that are lent.
     pub(crate) async fn lent(&self) -> usize {
-        let listed = self.store.list(None, 100_000).await.unwrap();
+        let listed = self.gateways[0].link.list(None, 100_000).await.unwrap();
         listed.iter().filter(|listed| listed.lent).count()
     }
 }
@@ -136,9 +141,9 @@ impl Drop for Stage {
 }
 
 impl Gateway {
-    fn new(config: &str, store: &Arc<dyn Store>) -> Self {
+    fn new(config: &str, store: Arc<dyn Store>) -> Self {
         let snapshot = cozeway::config::parse(config, Path::new("test"), &|_| None).unwrap();
-        let link = Link::new(Arc::clone(store));
+        let link = Link::new(store);
         let tracker = TaskTracker::new();
         let conversations = Conversations::new(Arc::clone(&link) as Arc<dyn Store>);
         let app = Arc::new(App::new(snapshot, Relay::new(tracker.clone()), conversations));

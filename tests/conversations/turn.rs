@@ -124,7 +124,7 @@ impl Turn {
             (Some(name), 1) => body["conversation_id"] = name.as_str().into(),
             (Some(name), _) => body["metadata"] = json!({"conversation_id": name}),
         }
-        if self.name.is_some() && !self.delta && (self.is_first() || self.salt % 2 == 0) {
+        if self.name.is_some() && !self.delta && (self.is_first() || self.salt.is_multiple_of(2)) {
             headers.push(("x-conversation-mode", "transcript".to_owned()));
         }
         Call { headers, body }

@@ -9,9 +9,11 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
+use crate::backend::Backend;
 use crate::call::{Outcome, Reply};
 use crate::chance::{Plan, choose};
-use crate::ledger::{Around, Expected, Ledger};
+use crate::expected::Expected;
+use crate::ledger::{Around, Ledger};
 use crate::model::Said;
 use crate::random::Random;
 use crate::stage::{MODELS, Stage};
@@ -57,13 +59,7 @@ pub(crate) async fn live(
     steps: usize,
     left_out: &BTreeSet<usize>,
 ) -> Result<BTreeMap<String, usize>, Box<Broken>> {
-    let mut world = World {
-        stage: Stage::new().await,
-        chats: Vec::new(),
-        ledger: Ledger::default(),
-        gates: Vec::new(),
-        log: Vec::new(),
-    };
+    let mut world = World::new(Backend::of(seed), Vec::new()).await;
     for step in (0..steps).filter(|step| !left_out.contains(step)) {
         let mut random = Random::of_step(seed, step);
         world.log.push(format!("step {step}"));
@@ -78,6 +74,12 @@ pub(crate) async fn live(
 }
 
 impl World {
+    pub(crate) async fn new(backend: Backend, chats: Vec<Chat>) -> Self {
+        let log = vec![format!("the store is {}", backend.name())];
+        let stage = Stage::new(backend).await;
+        Self { stage, chats, ledger: Ledger::default(), gates: Vec::new(), log }
+    }
+
     async fn step(&mut self, step: usize, random: &mut Random) -> Result<(), String> {
         if random.percent(70) {
             self.release().await?;
@@ -103,7 +105,11 @@ impl World {
                 let what = if forget { "forgets" } else { "clears" };
                 self.log.push(format!("  Coze {coze} {what} {conversation}"));
                 let simulator = &self.stage.cozes[coze];
-                if forget { simulator.forget(&conversation) } else { simulator.clear(&conversation) }
+                if forget {
+                    simulator.forget(&conversation)
+                } else {
+                    simulator.clear(&conversation)
+                }
                 self.ledger.disturbed.insert((coze, conversation));
                 Ok(())
             }
@@ -111,7 +117,7 @@ impl World {
     }
 
     /// Lets the bots that wait go on, and waits for their ends.
-    async fn release(&mut self) -> Result<(), String> {
+    pub(crate) async fn release(&mut self) -> Result<(), String> {
         if self.gates.is_empty() {
             return Ok(());
         }
@@ -121,7 +127,11 @@ impl World {
         Ok(())
     }
 
-    async fn turns(&mut self, mut turns: Vec<Turn>, around: Around) -> Result<(), String> {
+    /// Takes turns, all at the same time.
+    ///
+    /// # Errors
+    /// If a promise is broken.
+    pub(crate) async fn turns(&mut self, mut turns: Vec<Turn>, around: Around) -> Result<(), String> {
         // Whoever still waits goes on while the turns already want to.
         self.release_after(Duration::from_millis(20), self.gates.clone());
         self.gates.clear();
@@ -197,8 +207,11 @@ impl World {
         }
         // What has failed may have come before and after; the rest as Coze
         // ran it.
-        let order = |chat: &str| (chat.len(), chat.to_owned());
-        all.sort_by_key(|(_, _, facts, _)| facts.chat.as_ref().map(|id| order(&id.chat)));
+        let lost = |reply: &Reply| matches!(&reply.outcome, Outcome::Failed { code, .. } if code == "conversation_lost");
+        all.sort_by_key(|(_, reply, facts, _)| {
+            let chat = facts.chat.as_ref().map(|id| (id.chat.len(), id.chat.clone()));
+            (!lost(reply), chat)
+        });
         for (turn, reply, facts, expected) in &all {
             self.ledger
                 .account(turn, reply, facts, *expected, around, &self.stage.cozes)
@@ -206,7 +219,6 @@ impl World {
             self.hear(turn, reply, around);
         }
         if around.company {
-            let lost = |reply: &Reply| matches!(&reply.outcome, Outcome::Failed { code, .. } if code == "conversation_lost");
             for (turn, reply, facts, expected) in all.iter().filter(|(_, reply, ..)| lost(reply)) {
                 self.ledger.account(turn, reply, facts, *expected, around, &self.stage.cozes)?;
             }
@@ -227,14 +239,14 @@ impl World {
             return;
         }
         let answers = coze.ran(id).map(|ran| ran.answers).unwrap_or_default();
-        let whole = !turn.stop || answers.is_empty() || text.contains("STOP");
+        let cut = crate::ledger::is_cut(turn, text);
         let words = if chat.sloppy {
             text.replace("\r\n", "\n").replace('\u{e9}', "e\u{301}").trim().to_owned()
         } else {
             text.clone()
         };
         // Who keeps other words than Coze has is taken at its own.
-        let stored = if whole || answers == [text.as_str()] { answers } else { vec![words.clone()] };
+        let stored = if cut { vec![words.clone()] } else { answers };
         chat.said = turn.before.clone();
         chat.said.extend(turn.new.iter().cloned().map(Said::User));
         chat.said.push(Said::Bot { words, stored });
@@ -270,7 +282,9 @@ impl World {
             return Err(format!("{open} answers of Coze are still open"));
         }
         for name in ["main", "side"] {
-            for chat in 0..self.chats.len().min(4) {
+            // A bot that is shown little of what it said is no place for deltas.
+            let shows_all = |chat: &usize| !MODELS[self.chats[*chat].space.model].short;
+            for chat in (0..self.chats.len()).filter(shows_all).take(4).collect::<Vec<_>>() {
                 let turn = Turn {
                     name: Some(name.to_owned()),
                     delta: true,

@@ -7,6 +7,7 @@ mod failed;
 mod forgetting;
 mod names;
 mod questions;
+mod restart;
 mod rounds;
 mod spaces;
 

@@ -266,9 +266,11 @@ fn what_is_not_ours_is_refused_and_left_alone() {
     Connection::open(&numbered).unwrap().execute_batch("PRAGMA user_version = 1").unwrap();
     for path in [text, other, numbered] {
         let before = std::fs::read(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o664)).unwrap();
         let (why, _) = refused(&path);
         assert!(matches!(why, Why::Foreign), "{why:?}");
         assert_eq!(std::fs::read(&path).unwrap(), before);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o664);
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! Each test of the promise runs for every store. `COZEWAY_TEST_REDIS`, the
 //! URL of a Redis or Valkey server, adds that one; its keys all begin with a
-//! prefix of their own and are removed.
+//! prefix of their own and are removed. `COZEWAY_TEST_REDIS_SERVER`, the
+//! program of such a server, adds what happens when one is started and killed.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,6 +19,7 @@ mod claims;
 mod file;
 mod leases;
 mod model;
+mod server;
 mod stage;
 mod upkeep;
 

@@ -173,3 +173,21 @@ fn the_secret_is_random_and_stays() {
         secrets.push(secret);
     });
 }
+
+#[test]
+fn what_was_used_often_is_purged_like_what_was_not() {
+    each_living(Duration::from_secs(2), async |stage| {
+        for number in 1..=3 {
+            let mut lent = stage.lent(name(number)).await;
+            for _ in 0..600 {
+                let kept = Entry { value: vec![number], ..lent.entry.clone() };
+                assert_eq!(stage.settle(lent.lease, Outcome::Keep(kept)).await, Settled::Done);
+                lent = stage.lent(name(number)).await;
+            }
+            assert_eq!(stage.settle(lent.lease, Outcome::Keep(lent.entry.clone())).await, Settled::Done);
+        }
+        until(async || stage.ids().await.is_empty().then_some(())).await;
+        assert_eq!(stage.store.purge(10).await.unwrap().len(), 3);
+        assert_eq!(stage.store.counts().await.unwrap(), Counts::default());
+    });
+}

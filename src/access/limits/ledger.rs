@@ -79,6 +79,13 @@ impl Ledger {
         self.running = self.running.saturating_add(slots);
     }
 
+    /// Gives back the request that [`Self::take`] has taken, not its slots.
+    pub(super) fn give_back(&mut self, quota: &Quota, now: u64) {
+        if let Some(rate) = quota.requests() {
+            self.requests.arrival = gcra::give_back(self.requests.at(rate, now), 1, rate);
+        }
+    }
+
     /// Takes tokens that have been spent.
     pub(super) fn charge(&mut self, quota: &Quota, tokens: u64, now: u64) {
         // The rate may have changed since the request was admitted.

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::header::{
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, USER_AGENT,
+};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
@@ -24,7 +26,8 @@ pub(super) struct Entry {
 }
 
 /// The headers that the gateway writes itself.
-const OWN: [HeaderName; 5] = [AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING];
+const OWN: [HeaderName; 7] =
+    [ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, USER_AGENT];
 
 /// The largest file of certificates, in bytes.
 const MAX_CA_BYTES: u64 = 4 << 20;

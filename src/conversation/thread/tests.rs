@@ -250,7 +250,7 @@ async fn a_forgotten_conversation_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_replay_in_a_fresh_conversation_forgets_the_old_one_whatever_comes_then() {
+async fn a_replay_takes_the_place_of_the_forgotten_one_once_it_is_answered() {
     let stage = Stage::new().await;
     let replayed = |called| {
         let mut thread = heard(stage.thread(Went::On, called));
@@ -267,9 +267,12 @@ async fn a_replay_in_a_fresh_conversation_forgets_the_old_one_whatever_comes_the
     for (called, found) in CALLED.into_iter().zip(["by head", "by name", "by id"]) {
         let expected = format!("new/chat answered; 2 rounds, new head, new root, new system; found {found}");
         assert_eq!(told(replayed(called).end(answered)), expected);
-        for ending in [Ending::Failed, Ending::Refused, Ending::Cut(None), Ending::Forgotten] {
-            assert_eq!(told(replayed(called).end(ending)), "drop", "{ending:?}");
+        // A client that has an id, or a name, may try again: it is still known.
+        let before = format!("old/good answered; 4 rounds, old head, old root, old system; found {found}");
+        for ending in [Ending::Failed, Ending::Refused, Ending::Cut(None)] {
+            assert_eq!(told(replayed(called).end(ending)), before, "{ending:?}");
         }
+        assert_eq!(told(replayed(called).end(Ending::Forgotten)), "drop");
     }
 }
 

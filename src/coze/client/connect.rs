@@ -42,10 +42,10 @@ pub(super) struct Connector {
     tcp: HttpConnector,
     /// Who is connected to: the server, or the proxy.
     next: Uri,
-    /// With whom is connected to.
+    /// TLS with whom is connected to.
     outer: Option<Tls>,
     way: Way,
-    /// With the server, behind a proxy.
+    /// TLS with the server, behind a proxy.
     inner: Option<Tls>,
 }
 

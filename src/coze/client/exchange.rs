@@ -42,6 +42,9 @@ pub(super) enum Closed {
     End,
     /// With an error.
     Failed(io::Error),
+    /// By us: a success came before the request was written, which nothing
+    /// but waiting could follow.
+    Early,
 }
 
 /// An answer whose head has come.
@@ -77,6 +80,7 @@ impl fmt::Display for Closed {
         match self {
             Self::End => f.write_str("without an error"),
             Self::Failed(error) => error.fmt(f),
+            Self::Early => f.write_str("since it answered before it had the request"),
         }
     }
 }
@@ -88,7 +92,7 @@ impl Broken {
         match self {
             Self::Unanswered(Closed::End) => true,
             Self::Unanswered(Closed::Failed(error)) => is_hangup(error),
-            Self::Cut(_) | Self::Malformed(_) => false,
+            Self::Unanswered(Closed::Early) | Self::Cut(_) | Self::Malformed(_) => false,
         }
     }
 }
@@ -150,7 +154,11 @@ pub(super) async fn ask(
         }
     })
     .await?;
-    // The rest of a request that was answered before its end is not sent.
+    if head.status.is_success() && !outgoing.done {
+        // It would wait for the rest for ever.
+        return Err(Broken::Cut(Closed::Early));
+    }
+    // The rest of a request that was refused before its end is not sent.
     let persistent = head.persistent && outgoing.done;
     let home = Arc::downgrade(home);
     let mut incoming = Incoming { connection: Some(connection), body, first, persistent, home };

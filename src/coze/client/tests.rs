@@ -101,8 +101,6 @@ async fn a_request_that_met_a_closed_door_is_sent_again() {
     let server = Server::start(Second::ClosesUnread).await;
     for _ in 0..10 {
         server.ask().await.unwrap();
-        // The connection is given back to the pool behind the answer.
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(server.read(), 10);
 }
@@ -111,7 +109,7 @@ async fn a_request_that_met_a_closed_door_is_sent_again() {
 async fn a_kept_connection_that_breaks_off_late_may_have_taken_the_request() {
     let server = Server::start(Second::ClosesLate).await;
     server.ask().await.unwrap();
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(server.client.figures().idle_connections, 1);
     assert!(server.ask().await.unwrap_err().may_be_running);
     assert_eq!(server.read(), 2);
 }
@@ -139,7 +137,7 @@ async fn a_new_connection_that_breaks_off_may_have_taken_the_request() {
 async fn a_kept_connection_that_closes_at_once_counts_as_closed() {
     let server = Server::start(Second::ClosesRead).await;
     server.ask().await.unwrap();
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(server.client.figures().idle_connections, 1);
     server.ask().await.unwrap();
     assert_eq!(server.read(), 3, "the third time on a new connection");
 }

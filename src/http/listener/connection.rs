@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -29,6 +30,9 @@ use super::unreadable::Unreadable;
 use crate::http::lifecycle::Phase;
 use crate::http::peer::Peer;
 
+/// How long a connection that has not said anything is listened to at the end.
+const LAST_LOOK: Duration = Duration::from_millis(100);
+
 /// Serves the requests of one connection until either side ends it.
 pub(super) async fn serve(
     shared: Arc<Shared>,
@@ -45,7 +49,7 @@ pub(super) async fn serve(
             Ok(begun) => begun,
             Err(error) => return tracing::debug!(%error, "a connection ended before it began"),
         },
-        () = ended(phase.clone()) => return,
+        () = too_late(phase.clone()) => return,
     };
     if protocol == Protocol::Http2 {
         activity.is_multiplexed();
@@ -89,12 +93,12 @@ pub(super) async fn begin(
     match tls {
         None => {
             let protocol = timeout(shared.timeouts.head, Protocol::of(&stream)).await??;
-            Ok((Socket::Plain(stream), protocol))
+            Ok((Socket::Left(stream), protocol))
         }
         Some(acceptor) => {
             let stream = timeout(shared.timeouts.handshake, acceptor.accept(stream)).await??;
             let protocol = Protocol::agreed(stream.get_ref().1.alpn_protocol());
-            Ok((Socket::Tls(Box::new(stream)), protocol))
+            Ok((Socket::Right(Box::new(stream)), protocol))
         }
     }
 }
@@ -137,8 +141,11 @@ async fn drive<C>(
     }
 }
 
-async fn ended(mut phase: watch::Receiver<Phase>) {
+/// The end, and a moment: what a client that connected last has sent
+/// already is known only once its socket has been looked at.
+async fn too_late(mut phase: watch::Receiver<Phase>) {
     let _ = phase.wait_for(|phase| *phase == Phase::Ended).await;
+    tokio::time::sleep(LAST_LOOK).await;
 }
 
 /// A request that is in flight, from its head to the last byte of its answer

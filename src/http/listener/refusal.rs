@@ -88,9 +88,12 @@ impl Refusals {
         .await
     }
 
-    /// Comes to the end with all that wait.
-    pub(super) fn finish(&mut self) {
+    /// Comes to the end with all that wait; gives those that a task still
+    /// talks to.
+    pub(super) fn finish(&mut self) -> TaskTracker {
         self.plain.drain(..).for_each(Plain::end);
+        self.spoken.close();
+        self.spoken.clone()
     }
 
     fn len(&self) -> usize {

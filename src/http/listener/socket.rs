@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 /// `net.core.somaxconn`, 4096). Past it the system throws a client's packets
 /// away: the client tries again a second later, or takes itself for connected
 /// to a gateway that has never heard of it.
-const BACKLOG: u32 = 4096;
+pub(super) const BACKLOG: u32 = 4096;
 
 /// Listens on an address.
 ///

@@ -32,6 +32,17 @@ async fn start(server: &str, timeouts: Timeouts) -> Running {
 
 /// A gateway with more routes, which no program has.
 async fn start_with(server: &str, timeouts: Timeouts, add: impl FnOnce(Router) -> Router) -> Running {
+    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    serve_on(listener, server, timeouts, add, CancellationToken::new())
+}
+
+fn serve_on(
+    listener: TcpListener,
+    server: &str,
+    timeouts: Timeouts,
+    add: impl FnOnce(Router) -> Router,
+    stop: CancellationToken,
+) -> Running {
     let text = format!(
         "server = {{ {server} }}\n[coze.c]\nbase_url = 'http://127.0.0.1:9'\ntoken = 't'\n\
          [models.m]\nbot_id = '1'\n[auth]\nmode = 'none'\n"
@@ -39,9 +50,7 @@ async fn start_with(server: &str, timeouts: Timeouts, add: impl FnOnce(Router) -
     let snapshot = config::parse(&text, Path::new("f"), &|_| None).unwrap();
     let app = Arc::new(App::new(snapshot, Relay::default(), Conversations::in_memory()));
     let service = Service { app: Arc::clone(&app), router: add(routes::router()) };
-    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let stop = CancellationToken::new();
     let door = Listener::new(service, timeouts);
     let connections = door.connections.clone();
     let serving = tokio::spawn(door.run(listener, stop.clone()));
@@ -122,6 +131,29 @@ async fn a_kept_connection_may_be_idle_for_its_own_time() {
     sleep(2 * MOMENT).await;
     ask(&mut stream).await;
     assert!(closed(&mut stream).await >= 2 * MOMENT);
+}
+
+#[tokio::test]
+async fn who_has_connected_before_a_stop_is_not_cut_off() {
+    // More than a task may do before it is told to wait.
+    const WAITING: usize = 300;
+    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    for _ in 0..WAITING {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(REQUEST).await.unwrap();
+        waiting.push(stream);
+    }
+    let stopped = CancellationToken::new();
+    stopped.cancel();
+    let serving = serve_on(listener, "", patient(), |router| router, stopped);
+    for mut stream in waiting {
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
+    }
+    serving.serving.await.unwrap();
 }
 
 #[tokio::test]

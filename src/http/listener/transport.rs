@@ -10,70 +10,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
 use super::activity::Activity;
 use super::unreadable::Unreadable;
 
-/// A socket, once any handshake is done.
-#[derive(Debug)]
-pub(super) enum Socket {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-macro_rules! on_socket {
-    ($socket:expr, $stream:ident => $call:expr) => {
-        match $socket {
-            Socket::Plain($stream) => {
-                let $stream = Pin::new($stream);
-                $call
-            }
-            Socket::Tls($stream) => {
-                let $stream = Pin::new($stream.as_mut());
-                $call
-            }
-        }
-    };
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        on_socket!(&mut *self, stream => stream.poll_read(cx, into))
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        on_socket!(&mut *self, stream => stream.poll_write(cx, bytes))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        on_socket!(&mut *self, stream => stream.poll_write_vectored(cx, slices))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_socket!(&mut *self, stream => stream.poll_flush(cx))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_socket!(&mut *self, stream => stream.poll_shutdown(cx))
-    }
-}
+/// A socket, once any handshake is done: plain, or with TLS.
+pub(super) type Socket = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// How long a client that was refused is read on, so that its connection does
 /// not break before it has seen why.
@@ -253,7 +196,7 @@ mod tests {
         let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         let patience = Duration::from_millis(100);
-        let mut transport = Transport::new(Socket::Plain(stream), Arc::new(Activity::new()), patience);
+        let mut transport = Transport::new(Socket::Left(stream), Arc::new(Activity::new()), patience);
         let piece = vec![0; 1 << 20];
         let error = loop {
             if let Err(error) = transport.write_all(&piece).await {

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::Answer;
 use crate::access::{Caller, Identity, Permit};
 use crate::catalog::{Memory, Model};
-use crate::conversation::Note;
+use crate::conversation::{Mode, Note};
 use crate::coze::workflow::Unfit;
 use crate::coze::{Callee, Refused, Target};
 use crate::http::admit::{Admission, Held};
@@ -49,7 +49,7 @@ pub(super) async fn complete(
     let admission = context.admission(&caller);
     let mut response = answer(&context, &caller, &admission, headers, body).await.into_response();
     // Errors tell of the limits too.
-    admission.tell(response.headers_mut());
+    admission.tell(response.headers_mut()).await;
     Ok(response)
 }
 
@@ -81,7 +81,7 @@ async fn answer(
             "'n' must be 1 in a conversation with a name: only one answer can go on.",
         ));
     }
-    let permit = admission.admit(request.choices)?;
+    let permit = admission.admit(request.choices).await?;
     let user = request.ask.user.clone().or_else(|| caller.user_in(&headers));
     let caller_token = match caller.identity() {
         Identity::CozeToken(token) => Some(token.clone()),
@@ -109,18 +109,26 @@ async fn answer(
         created: respond::unix_seconds(),
         model: request.model,
     };
-    let mut response = if request.stream {
+    let answered = if request.stream {
         let encoder = Encoder::new(&head, order.choices, request.include_usage, model.reasoning);
-        stream(context, order, encoder, permit).await?
+        stream(context, order, encoder, permit).await
     } else {
-        whole(context, order, &head, model.reasoning, permit).await?
+        whole(context, order, &head, model.reasoning, permit).await
     };
+    let failed = answered.is_err();
+    // An error, too, says which conversation it is about.
+    let mut response = answered.unwrap_or_else(ApiError::into_response);
     context.journal.note(|facts| {
         if let Some(memory) = &facts.memory {
             remarks.note = Some(memory.note);
             remarks.trimmed = remarks.trimmed.max(memory.trimmed);
         }
     });
+    let goes_on = |note: Note| matches!(note.mode, Mode::Continued | Mode::Resumed);
+    if failed && naming.name.is_none() && !remarks.note.is_some_and(goes_on) {
+        // A beginning came to nothing, and nobody will know it.
+        remarks.name = None;
+    }
     remarks.apply(response.headers_mut());
     Ok(response)
 }

@@ -9,8 +9,11 @@ use crate::coze::{Asking, Kind as DeploymentKind, Reader, error, retrieve, sse};
 use crate::relay::lent::{remember, remember_later};
 use crate::relay::place::{lost, unanswerable};
 use crate::relay::settle;
-use crate::relay::{Memory, Replay};
+use crate::relay::{Leftovers, Memory, Replay};
 use crate::turn::{Event, Failure, Finish, Kind};
+
+/// How long Coze may take to cancel a chat.
+const CANCEL_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// What a run came to, as far as its conversation is concerned.
 #[derive(Clone, Copy, Debug)]
@@ -31,8 +34,8 @@ impl Run {
             Finish::StopWord => Ended::Cut,
         };
         match self.conclude(end) {
-            Some(settlement) => {
-                let remembering = Box::pin(remember(settlement, self.relay.clone()));
+            Some((settlement, leftovers)) => {
+                let remembering = Box::pin(remember(settlement, leftovers, self.relay.clone()));
                 self.phase = Phase::Remembering(remembering, End::Finished(finish));
             }
             None => self.shaping.push(Event::Finished(finish), sink),
@@ -40,8 +43,8 @@ impl Run {
     }
 
     /// Ends the turn's part in its conversation, once; gives what to store of
-    /// it.
-    fn conclude(&mut self, end: Ended) -> Option<Settlement> {
+    /// it, and what nothing refers to once it is stored.
+    fn conclude(&mut self, end: Ended) -> Option<(Settlement, Option<Leftovers>)> {
         let chat = self.account.ids.as_ref().map(Ids::chat);
         let event = self.account.event.as_deref();
         let ending = match (end, chat) {
@@ -60,19 +63,39 @@ impl Run {
             (Ended::Answered, None) | (Ended::Refused, Some(_)) | (Ended::Failed, _) => Ending::Failed,
         };
         let settlement = self.lent.take().and_then(|lent| lent.settlement(ending));
-        if std::mem::take(&mut self.cleanup)
-            && let Some(token) = self.token()
-        {
-            let kept = settlement.as_ref().and_then(Settlement::is_at);
-            let old = settlement.as_ref().and_then(Settlement::was_at);
-            let new = chat.map(|chat| chat.conversation);
-            for conversation in [old, new.filter(|new| old != Some(new))].into_iter().flatten() {
-                if kept != Some(conversation) {
-                    self.relay.delete(self.target.clone(), token.clone(), conversation.to_owned());
+        let leftovers = self.leftovers(settlement.as_ref());
+        match settlement {
+            Some(settlement) => Some((settlement, leftovers)),
+            None => {
+                if let Some(leftovers) = leftovers {
+                    self.relay.delete(leftovers);
                 }
+                None
             }
         }
-        settlement
+    }
+
+    /// The conversations of Coze's that nothing refers to once this is
+    /// stored, for a model that wants them deleted; once.
+    fn leftovers(&mut self, settlement: Option<&Settlement>) -> Option<Leftovers> {
+        if !std::mem::take(&mut self.cleanup) {
+            return None;
+        }
+        let kept = settlement.and_then(Settlement::is_at);
+        let old = settlement.and_then(Settlement::was_at);
+        let new = self.account.ids.as_ref().map(|ids| ids.conversation.as_str());
+        let strays = self.strays.iter().map(String::as_str);
+        let mut conversations: Vec<String> = old
+            .into_iter()
+            .chain(new)
+            .chain(strays)
+            .filter(|conversation| kept != Some(conversation))
+            .map(str::to_owned)
+            .collect();
+        conversations.sort_unstable();
+        conversations.dedup();
+        let token = self.token().filter(|_| !conversations.is_empty())?;
+        Some(Leftovers { target: self.target.clone(), token, conversations })
     }
 
     /// The end is remembered, or will not be.
@@ -123,8 +146,8 @@ impl Run {
             () => Ended::Failed,
         };
         match self.conclude(end) {
-            Some(settlement) => {
-                let remembering = Box::pin(remember(settlement, self.relay.clone()));
+            Some((settlement, leftovers)) => {
+                let remembering = Box::pin(remember(settlement, leftovers, self.relay.clone()));
                 self.phase = Phase::Remembering(remembering, End::Failed(failure));
                 Ok(())
             }
@@ -145,6 +168,13 @@ impl Run {
     /// Coze has forgotten the conversation: the whole transcript goes to a
     /// fresh one. The client knows of nothing yet.
     fn begin_again(&mut self, replay: Replay) -> Result<(), Failure> {
+        // What began elsewhere has its cost, too.
+        let meter = self.meter.clone();
+        self.settle(self.account.ids.is_some());
+        self.meter = meter;
+        // What Coze made instead, nobody will know of, nor of what it forgot.
+        self.strays.extend(self.account.ids.as_ref().map(|ids| ids.conversation.clone()));
+        self.strays.extend(self.lent.as_ref().and_then(|lent| lent.place()).map(str::to_owned));
         self.abandon();
         let Replay { mut prompt, user_id, may_trim, parameters } = replay;
         let target = self.target.clone();
@@ -195,7 +225,8 @@ impl Run {
         let call = retrieve::cancel(&ids.conversation, &ids.chat);
         let target = self.target.clone();
         self.relay.spawn(async move {
-            if let Err(failure) = target.deployment.client.fetch(&call, &token).await {
+            let cancelling = target.deployment.client.fetch(&call, &token);
+            if let Ok(Err(failure)) = tokio::time::timeout(CANCEL_TIMEOUT, cancelling).await {
                 tracing::debug!(%failure, "a chat that nobody waits for could not be cancelled");
             }
         });
@@ -239,8 +270,9 @@ impl Drop for Run {
                 self.abandon();
             }
         }
-        if let Some(settlement) = self.conclude(if answered { Ended::Answered } else { Ended::Cut }) {
-            remember_later(settlement, &self.relay);
+        let end = if answered { Ended::Answered } else { Ended::Cut };
+        if let Some((settlement, leftovers)) = self.conclude(end) {
+            remember_later(settlement, leftovers, &self.relay);
         }
     }
 }

@@ -85,11 +85,13 @@ impl From<rusqlite::Error> for Why {
 
 /// Opens a file, or makes it.
 pub(super) fn open(path: &Path) -> Result<Connection, Why> {
-    make_private(path)?;
+    make(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut file = Connection::open_with_flags(path, flags)?;
     file.busy_timeout(PATIENCE)?;
     check(&file)?;
+    // Not before it is known to be ours.
+    make_private(path)?;
     let mode: String = file.pragma_update_and_check(None, "journal_mode", "WAL", |mode| mode.get(0))?;
     if mode != "wal" {
         return Err(Why::NoSharing);
@@ -101,17 +103,19 @@ pub(super) fn open(path: &Path) -> Result<Connection, Why> {
     Ok(file)
 }
 
-/// Makes the file and what SQLite puts beside it its owner's alone.
-fn make_private(path: &Path) -> Result<(), Why> {
+/// Makes the file, its owner's alone, if there is none.
+fn make(path: &Path) -> Result<(), Why> {
     let made = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
     let file = made.map_err(|error| match error.kind() {
         ErrorKind::NotFound => Why::NoFolder,
         _ => Why::Refused(error),
     })?;
     let is_file = file.metadata().map_err(Why::Refused)?.is_file();
-    if !is_file {
-        return Err(Why::Foreign);
-    }
+    if is_file { Ok(()) } else { Err(Why::Foreign) }
+}
+
+/// Makes the file and what SQLite puts beside it its owner's alone.
+fn make_private(path: &Path) -> Result<(), Why> {
     restrict(path)?;
     for beside in ["-wal", "-shm"] {
         let mut name = path.as_os_str().to_owned();

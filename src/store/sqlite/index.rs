@@ -2,7 +2,7 @@
 //!
 //! In come keys and the numbers of rows, out come the numbers of rows that
 //! may have a key: only the row itself says. 24 bits of a key and 40 of a
-//! number make one word, so that a million entries take some 50 MB and are
+//! number make one word, so that a million entries take 40 to 50 MB and are
 //! read from the file in less than a second. Never touches the file.
 
 use std::collections::BTreeSet;

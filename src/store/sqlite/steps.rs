@@ -17,8 +17,11 @@ use super::rows::{LeaseRow, Row, Rows, Tally};
 /// page are best removed together.
 const LEAST_REPLACED: usize = 8192;
 
-/// So many rows beyond its limit does a purge look at.
-const PURGE_SPAN: usize = 1024;
+/// So many rows does a purge read at a time.
+const PURGE_PAGE: usize = 1024;
+
+/// So many pages does a purge read: others wait for it.
+const PURGE_PAGES: usize = 16;
 
 /// The file and what is known of it.
 #[derive(Debug)]
@@ -221,16 +224,25 @@ impl<'c> Steps<'c> {
         self.write(entry.clone(), None, 0).map(drop)
     }
 
-    /// Rows stand in the order of their use: the first young one ends it.
+    /// Rows stand in the order of their use: the first young one ends it. Old
+    /// ones that were replaced go on the way, the lowest first.
     pub(super) fn purge(&mut self, limit: usize) -> Result<Vec<Entry>> {
         let mut purged = Vec::new();
-        for row in self.rows.above(0, limit.saturating_add(PURGE_SPAN))? {
-            if purged.len() >= limit || row.used.saturating_add(self.ttl) > self.now {
-                break;
-            }
-            if !self.index.is_replaced(row.seq) && !self.is_live(&row) {
-                self.remove(&row)?;
-                purged.push(as_listed(row.entry, row.lease.is_some()));
+        let mut last = 0;
+        for _ in 0..PURGE_PAGES {
+            let rows = self.rows.above(last, PURGE_PAGE)?;
+            let Some(newest) = rows.last() else { break };
+            last = newest.seq;
+            for row in rows {
+                if purged.len() >= limit || row.used.saturating_add(self.ttl) > self.now {
+                    return Ok(purged);
+                }
+                if self.index.take_replaced(row.seq) {
+                    self.rows.remove(row.seq)?;
+                } else if !self.is_live(&row) {
+                    self.remove(&row)?;
+                    purged.push(as_listed(row.entry, row.lease.is_some()));
+                }
             }
         }
         Ok(purged)

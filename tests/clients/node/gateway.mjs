@@ -13,7 +13,7 @@ export const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '
 const PATIENCE_MS = 30_000;
 
 /** The lines of a pipe, kept as they come, for whoever waits for one. */
-class Lines {
+export class Lines {
   #lines = [];
   #ended = false;
   #waiting = new Set();

@@ -147,6 +147,11 @@ class Gateway:
         """Tells the program to stop, as a supervisor would."""
         self._process.send_signal(signal.SIGTERM)
 
+    def kill(self) -> None:
+        """Ends the program as a crash would, and awaits its end."""
+        self._process.kill()
+        assert self.wait() == -signal.SIGKILL
+
     def stop(self) -> int:
         """Ends the program; its exit code."""
         self.terminate()

@@ -114,7 +114,8 @@ async fn a_run_that_does_not_end_keeps_deltas_out_and_no_transcript() {
 
 #[tokio::test]
 async fn a_cut_run_that_failed_is_rebuilt_up_to_the_last_good_chat() {
-    let (_coze, between, gateway) = troubled("", "").await;
+    // Who waits no longer has to do with what there is.
+    let (_coze, between, gateway) = troubled("conversation_wait = \"0s\"", "").await;
     let failed = Mishap::Answer(200, "application/json", r#"{"data":{"status":"failed"},"code":0}"#.into());
     for (number, (mishap, reason)) in [
         (failed, "failed"),
@@ -145,6 +146,46 @@ async fn a_first_turn_that_was_cut_and_failed_leaves_nothing_to_rebuild() {
     );
     talk.says(&["b"]).await.assert("rebuilt; reason=failed", "b");
     talk.says(&["c"]).await.assert("continued", "b [b] c");
+}
+
+#[tokio::test]
+async fn how_a_cut_run_ended_is_asked_again() {
+    let (_coze, between, gateway) = troubled("", "").await;
+    let talk = Talk::new(&gateway, &between.coze, "echo").named("n");
+    talk.field("stop", "two").says(&["one two"]).await;
+    between.next(RETRIEVE, Mishap::Answer(500, "text/plain", "busy".into()));
+    talk.says(&["on"]).await.assert("continued", "one two [one two] on");
+}
+
+#[tokio::test]
+async fn what_was_said_before_a_cut_run_that_failed_is_not_lost() {
+    let (_coze, between, gateway) = troubled("", "").await;
+    let talk = Talk::new(&gateway, &between.coze, "echo").named("n");
+    let failed =
+        || Mishap::Answer(200, "application/json", r#"{"data":{"status":"failed"},"code":0}"#.into());
+    talk.field("stop", "st").says(&["a", "b", "lost"]).await;
+    between.next(RETRIEVE, failed());
+    talk.says(&["c"]).await.assert("rebuilt; reason=failed", "a [b] c");
+    talk.says(&["d"]).await.assert("continued", "a [b] c [c] d");
+    // A system text, too, was said before.
+    let system = |text: &str| serde_json::json!([{"role": "system", "content": "S"}, {"role": "user", "content": text}]);
+    let talk = Talk::new(&gateway, &between.coze, "echo").named("m");
+    talk.field("stop", "st").sends(system("lost")).await;
+    between.next(RETRIEVE, failed());
+    talk.says(&["b"]).await.assert("rebuilt; reason=failed", "S b");
+    talk.sends(system("c")).await.assert("continued", "S b [b] c");
+}
+
+#[tokio::test]
+async fn a_cut_conversation_that_coze_has_forgotten_is_lost() {
+    let (_coze, between, gateway) = troubled("", "").await;
+    for (number, code) in [103_000_001, 4001, 4200].into_iter().enumerate() {
+        let talk = Talk::new(&gateway, &between.coze, "echo").named(&number.to_string());
+        talk.field("stop", "two").says(&["one two"]).await;
+        between.next(RETRIEVE, coded(200, code));
+        assert_eq!(talk.says(&["on"]).await.error(), (409, "conversation_lost"));
+        talk.says(&["a"]).await.assert("new", "a");
+    }
 }
 
 #[tokio::test]

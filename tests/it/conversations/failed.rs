@@ -124,6 +124,24 @@ async fn a_changed_system_text_of_a_failed_turn_is_sent_again() {
 }
 
 #[tokio::test]
+async fn a_system_text_is_not_trimmed_when_its_conversation_is_rebuilt() {
+    let (_coze, between, gateway) = troubled("", "").await;
+    let talk = Talk::new(&gateway, &between.coze, "echo").named("n");
+    let says = async |text: &str| {
+        let message = json!({"role": "user", "content": text});
+        talk.sends(json!([{"role": "system", "content": "S"}, message])).await
+    };
+    let [a, b] = ["a", "b"].map(|text| text.repeat(16_000));
+    says(&a).await;
+    says(&b).await.assert("continued", &format!("S {a} [{a}] {b}"));
+    between.next_chat(Mishap::FailsLate);
+    assert_eq!(says("lost").await.error(), (502, "upstream_error"));
+    let said = says("c").await;
+    assert_eq!(said.header("x-cozeway-trimmed"), Some("1"));
+    said.assert("rebuilt; reason=failed", &format!("S [{a}] {b} [{b}] c"));
+}
+
+#[tokio::test]
 async fn what_coze_does_not_list_any_more_is_lost() {
     let (_coze, between, gateway) = troubled("", "").await;
     let talk = Talk::new(&gateway, &between.coze, "echo").named("n");
@@ -222,4 +240,34 @@ async fn what_a_continued_turn_had_to_leave_out_is_told() {
     let said = talk.sends(two).await;
     said.assert("continued", &format!("a [a] {y}"));
     assert_eq!(said.header("x-cozeway-trimmed"), Some("1"));
+}
+
+#[tokio::test]
+async fn a_conversation_of_long_answers_is_rebuilt() {
+    let (_coze, between, gateway) = troubled("", "").await;
+    let talk = Talk::new(&gateway, &between.coze, "echo").named("n");
+    for _ in 0..20 {
+        talk.says(&[&"x".repeat(20_000)]).await;
+    }
+    between.next_chat(Mishap::FailsLate);
+    assert_eq!(talk.says(&["lost"]).await.error(), (502, "upstream_error"));
+    let said = talk.says(&["on"]).await;
+    assert_eq!((said.status, said.note()), (200, "rebuilt; reason=failed"));
+    assert!(said.seen().ends_with("x] on"), "{}", said.seen().len());
+}
+
+#[tokio::test]
+async fn an_error_names_no_conversation_that_came_to_nothing() {
+    let (_coze, between, gateway) = troubled("", "").await;
+    let talk = Talk::new(&gateway, &between.coze, "echo");
+    for texts in [&["a"][..], &["a", "b", "c"]] {
+        between.next_chat(Mishap::FailsLate);
+        let failed = talk.says(texts).await;
+        assert_eq!((failed.status, failed.header("x-conversation-id")), (502, None), "{texts:?}");
+    }
+    let first = talk.says(&["one"]).await;
+    between.next_chat(Mishap::FailsLate);
+    let failed = talk.says(&["one", "one", "two"]).await;
+    assert_eq!((failed.status, failed.name()), (502, first.name()));
+    talk.named(failed.name()).says(&["on"]).await.assert("rebuilt; reason=failed", "one [one] on");
 }

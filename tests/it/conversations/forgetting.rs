@@ -30,13 +30,15 @@ pub(super) fn coded(status: u16, code: u32) -> Mishap {
 }
 
 /// Every way to be told that a conversation is not there.
-fn ways() -> [(&'static str, Mishap); 5] {
+fn ways() -> [(&'static str, Mishap); 7] {
     [
         ("another conversation", Mishap::Elsewhere),
         ("not the user's", refused(103_000_001, "unauthorized access : user not match")),
         ("not found", refused(103_000_002, "conversation not found")),
         ("not found, in JSON", coded(200, 103_000_002)),
         ("not found in the cloud", coded(400, 4200)),
+        ("no such conversation in the cloud", coded(200, 4001)),
+        ("none at all in the cloud", coded(400, 4002)),
     ]
 }
 
@@ -112,7 +114,10 @@ async fn a_delta_is_lost_and_its_name_starts_anew() {
         let named = talk.named("n");
         named.says(&["a"]).await.assert("new", "a");
         between.next_chat(mishap.clone());
-        assert_eq!(named.says(&["b"]).await.error(), (409, "conversation_lost"), "{way}");
+        let lost = named.says(&["b"]).await;
+        assert_eq!(lost.error(), (409, "conversation_lost"), "{way}");
+        // SDKs would try again by themselves, and lose it without a word.
+        assert_eq!(lost.header("x-should-retry"), Some("false"));
         named.says(&["b"]).await.assert("new", "b");
         named.says(&["c"]).await.assert("continued", "b [b] c");
 
@@ -157,7 +162,23 @@ async fn it_is_tried_in_one_fresh_conversation_and_no_more() {
     between.next_chat(coded(200, 103_000_002));
     between.next_chat(coded(200, 103_000_001));
     assert_eq!(talk.says(&["a", "a", "b"]).await.error(), (502, "upstream_auth_failed"));
-    talk.says(&["a", "a", "b"]).await.assert("replayed; reason=unknown", "a [a] b");
+    // As before: what was not replayed is not forgotten here either.
+    between.next_chat(coded(200, 103_000_002));
+    talk.says(&["a", "a", "b"]).await.assert("replayed; reason=forgotten", "a [a] b");
+}
+
+#[tokio::test]
+async fn an_id_outlives_a_replay_that_fails() {
+    let (_coze, between, gateway) = troubled("", "").await;
+    let talk = Talk::new(&gateway, &between.coze, "echo");
+    let first = talk.says(&["a"]).await;
+    let by_id = talk.named(first.name());
+    between.next_chat(coded(200, 103_000_002));
+    between.next_chat(coded(200, 103_000_001));
+    assert_eq!(by_id.says(&["a", "a", "b"]).await.error(), (502, "upstream_auth_failed"));
+    clear(&between.coze, first.place()).await;
+    by_id.says(&["a", "a", "b"]).await.assert("replayed; reason=forgotten", "a [a] b");
+    by_id.says(&["c"]).await.assert("continued", "a [a] b [b] c");
 }
 
 #[tokio::test]
@@ -176,6 +197,7 @@ async fn a_replay_that_coze_cannot_store_is_trimmed_or_refused() {
         let third = talk.says(&[a, a, b, b, c]).await;
         if model == "strict" {
             assert_eq!(third.error(), (400, "context_length_exceeded"));
+            between.next_chat(Mishap::Elsewhere);
             assert_eq!(talk.says(&[a, a, b, b, c]).await.error(), (400, "context_length_exceeded"));
         } else {
             third.assert("replayed; reason=forgotten", &format!("{b} [{b}] {c}"));

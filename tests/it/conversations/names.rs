@@ -248,3 +248,11 @@ async fn a_conversation_with_a_name_is_found_by_that_alone() {
     let said = talk.named("n").sends(turns(&["a", "a", "b"])).await;
     said.assert("continued", "a [a] b");
 }
+
+#[tokio::test]
+async fn an_empty_assistant_message_too_makes_it_the_whole_transcript() {
+    let (coze, gateway) = usual().await;
+    let talk = Talk::new(&gateway, &coze, "echo").named("thinking");
+    talk.says(&["a"]).await.assert("new", "a");
+    talk.sends(turns(&["a", "", "b"])).await.assert("replayed; reason=edited", "a b");
+}

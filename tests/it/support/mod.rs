@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 pub(crate) use between::{Between, Mishap};
 pub(crate) use gateway::Gateway;
-pub(crate) use talk::{Said, Talk, turns};
+pub(crate) use talk::{Talk, turns};
 
 /// The bot whose answers tests script.
 pub(crate) const SCRIPTED: &str = "7530512345678999999";

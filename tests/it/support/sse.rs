@@ -26,7 +26,8 @@ pub(crate) fn ended() -> Step {
 #[derive(Debug)]
 pub(crate) struct Stream {
     response: Response,
-    buffer: String,
+    /// Bytes: the network cuts anywhere, in the middle of a character too.
+    buffer: Vec<u8>,
 }
 
 /// What stands between two blank lines.
@@ -50,22 +51,22 @@ impl Stream {
     pub(crate) fn new(response: Response) -> Self {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8");
-        Self { response, buffer: String::new() }
+        Self { response, buffer: Vec::new() }
     }
 
     /// The next item; `None` at the end of the body, proper or not.
     pub(crate) async fn next(&mut self) -> Result<Option<Item>, reqwest::Error> {
         loop {
-            if let Some((item, rest)) = self.buffer.split_once("\n\n") {
-                let item = parse(item);
-                self.buffer = rest.to_owned();
+            if let Some(end) = self.buffer.windows(2).position(|two| two == b"\n\n") {
+                let item = parse(std::str::from_utf8(&self.buffer[..end]).unwrap());
+                self.buffer.drain(..end + 2);
                 return Ok(Some(item));
             }
             let chunk = tokio::time::timeout(Duration::from_secs(20), self.response.chunk());
             match chunk.await.expect("something comes within 20 s")? {
-                Some(bytes) => self.buffer.push_str(std::str::from_utf8(&bytes).unwrap()),
+                Some(bytes) => self.buffer.extend_from_slice(&bytes),
                 None => {
-                    assert_eq!(self.buffer, "", "the stream ends with a whole event");
+                    assert_eq!(self.buffer, b"", "the stream ends with a whole event");
                     return Ok(None);
                 }
             }

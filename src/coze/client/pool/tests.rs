@@ -120,12 +120,29 @@ async fn an_idle_connection_closes_in_time_by_itself() {
 async fn what_was_idle_for_too_long_is_not_given_out() {
     let peers = Peers::new().await;
     let _far = (peers.kept().await, peers.kept().await);
-    tokio::time::pause();
-    // The task that would close them has no turn before this.
-    tokio::time::advance(POOL_IDLE - Duration::from_millis(1)).await;
     assert!(peers.pool.take().is_some());
-    tokio::time::advance(Duration::from_millis(1)).await;
+    // Nothing is awaited behind this: the task has no turn to close it.
+    peers.pool.idle().kept[0].until = Instant::now();
     assert!(peers.pool.take().is_none());
+    assert_eq!(peers.open(), 0);
+}
+
+#[tokio::test]
+async fn what_has_closed_is_not_given_out_though_nobody_watched() {
+    let peers = Peers::new().await;
+    let (far, _other) = (peers.kept().await, peers.kept().await);
+    peers.pool.idle().watch = None;
+    drop(far);
+    let known = async {
+        while peers.pool.idle().kept[0].connection.is_quiet(&mut Context::from_waker(Waker::noop())) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), known).await.expect("the runtime learns of it");
+    assert_eq!(peers.pool.count(), 2);
+    assert!(peers.pool.take().is_some());
+    assert!(peers.pool.take().is_none());
+    assert_eq!(peers.open(), 0);
 }
 
 #[tokio::test]

@@ -16,6 +16,9 @@ use crate::http::request_id;
 /// What a client that speaks HTTP/2 begins with, and no other one.
 const HTTP2: &[u8] = b"PRI * HTTP/2";
 
+/// How often one client is read before it is the next one's turn.
+const READS: usize = 4;
+
 /// How often at most it is read at its end.
 const LAST_READS: usize = 16;
 
@@ -55,7 +58,7 @@ impl Plain {
     /// comes before the question for a fault), and then reads on until it
     /// has closed its side.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<Next> {
-        loop {
+        for _ in 0..READS {
             if !self.told {
                 let mut seen = ReadBuf::new(scratch);
                 if !matches!(ready!(self.stream.poll_peek(cx, &mut seen)), Ok(1..)) {
@@ -76,6 +79,9 @@ impl Plain {
                 return Poll::Ready(Next::Over);
             }
         }
+        // Who sends without end keeps nobody else waiting.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Closes it now; told, whether or not it has asked.

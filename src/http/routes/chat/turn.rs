@@ -107,8 +107,12 @@ impl Turn<'_> {
                 (sent, Some(place.conversation), whole.then_some(prompt))
             }
             Plan::Rebuild { new, .. } => {
+                // A system text that is not new is the first that Coze holds,
+                // as a rule: then it stays where messages are left out.
+                let leads = new.start > 0 && held.first() == prompt.messages.first();
                 let mut sent = prompt.part(new);
                 sent.lead_with(held);
+                sent.pinned = sent.pinned.max(usize::from(leads));
                 (sent, None, None)
             }
         };

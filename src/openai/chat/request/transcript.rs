@@ -24,6 +24,7 @@ pub(super) struct Transcript<'a> {
     system: Option<String>,
     messages: Vec<Message>,
     /// Which message is the last that the user wrote.
+    answered: bool,
     question: Option<usize>,
     /// The functions that the assistant called, by the ids of the calls.
     called: HashMap<Cow<'a, str>, Cow<'a, str>>,
@@ -69,6 +70,7 @@ impl<'a> Transcript<'a> {
                 system: self.system,
                 messages: self.messages,
                 question: self.question,
+                answered: self.answered,
                 ..Ask::default()
             }),
         }
@@ -157,6 +159,7 @@ impl<'a> Transcript<'a> {
         refusal: Option<Text<'a>>,
         calls: impl Iterator<Item = Call<'a>>,
     ) {
+        self.answered = true;
         let mut all = if is_blank(&text) { String::new() } else { text.into_owned() };
         let mut add = |pieces: &[&str]| {
             if !all.is_empty() {
