@@ -91,6 +91,8 @@ pub struct Wanted<'a> {
     pub prompt: &'a Prompt,
     /// How many rounds of a conversation Coze shows the bot.
     pub history_rounds: u32,
+    /// The time, in seconds since 1970: a question waits for a day.
+    pub now: u64,
 }
 
 /// How a turn begins.
@@ -219,9 +221,9 @@ impl Conversations {
             place.chat.clone_from(chat);
         }
         let (plan, note) = if wanted.space.is_run() {
-            plan_run(&reading.sent, &record, abandoned)
+            plan_run(&reading.sent, &record, abandoned, wanted.now)
         } else {
-            plan(&reading.sent, &record, abandoned, wanted.history_rounds)
+            plan(&reading.sent, &record, abandoned, wanted.history_rounds, wanted.now)
         };
         let chain = match &plan {
             // The new messages go on top of what there is.

@@ -10,7 +10,7 @@ impl Conversations {
         let named = record.name.is_some() || record.by_id;
         let findable = !named && matches!(record.state, State::Answered | State::Asked);
         // A workflow's question that must not be answered twice.
-        let guarded = !named && record.question.is_some();
+        let guarded = !named && record.question.as_ref().is_some_and(|question| question.run);
         let name = record.name.as_deref().and_then(|name| Some(self.known_prints()?.name(space, name)));
         Entry {
             id,

@@ -130,9 +130,10 @@ pub enum Reason {
 
 /// Decides what becomes of a turn in a conversation that was lent to it, as
 /// it was last settled; `abandoned` says that a turn since then never was.
-/// Rounds beyond `history_rounds` the bot would not see.
+/// Rounds beyond `history_rounds` the bot would not see, and a question that
+/// is too old by `now` it would not take an answer to.
 #[must_use]
-pub fn plan(sent: &Sent, record: &Record, abandoned: bool, history_rounds: u32) -> (Plan, Note) {
+pub fn plan(sent: &Sent, record: &Record, abandoned: bool, history_rounds: u32, now: u64) -> (Plan, Note) {
     let Some(place) = record.place.clone() else {
         let reason = (!sent.is_first()).then_some(Reason::Unknown);
         return fresh(sent, reason);
@@ -155,7 +156,7 @@ pub fn plan(sent: &Sent, record: &Record, abandoned: bool, history_rounds: u32) 
     }
     if record.state == State::Asked {
         let system_stays = sent.system.is_none() || sent.system == record.system;
-        return if new.len() == 1 && sent.own && system_stays {
+        return if new.len() == 1 && sent.own && system_stays && !record.is_overdue(now) {
             let question = record.question.clone();
             (Plan::Resume { place, new, question }, Note::new(Mode::Resumed, None))
         } else {
@@ -172,7 +173,7 @@ pub fn plan(sent: &Sent, record: &Record, abandoned: bool, history_rounds: u32) 
 /// just answers its question resumes the run, anything else begins a new one.
 /// What may have been meant as an answer never does.
 #[must_use]
-pub fn plan_run(sent: &Sent, record: &Record, abandoned: bool) -> (Plan, Note) {
+pub fn plan_run(sent: &Sent, record: &Record, abandoned: bool, now: u64) -> (Plan, Note) {
     let new = (Plan::Fresh, Note::new(Mode::New, None));
     let lost = (Plan::Lost, Note::new(Mode::Replayed, Some(Reason::Question)));
     let Some(place) = record.place.clone() else { return new };
@@ -183,7 +184,7 @@ pub fn plan_run(sent: &Sent, record: &Record, abandoned: bool) -> (Plan, Note) {
         State::Asked if on => {
             let system_stays = sent.system.is_none() || sent.system == record.system;
             let range = sent.new_messages(record);
-            if range.len() == 1 && sent.own && system_stays {
+            if range.len() == 1 && sent.own && system_stays && !record.is_overdue(now) {
                 let question = record.question.clone();
                 (Plan::Resume { place, new: range, question }, Note::new(Mode::Resumed, None))
             } else {
@@ -217,6 +218,13 @@ fn anew(sent: &Sent, place: Place, new: Range<usize>, reason: Reason) -> (Plan, 
 #[must_use]
 pub fn rounds(messages: usize) -> u32 {
     if messages > 1 { 2 } else { 1 }
+}
+
+impl Record {
+    /// Whether its question waits no more.
+    fn is_overdue(&self, now: u64) -> bool {
+        self.question.as_ref().is_some_and(|question| question.has_expired(now))
+    }
 }
 
 impl Sent {

@@ -35,9 +35,8 @@ pub struct Record {
     /// How its last turn ended.
     #[serde(default)]
     pub state: State,
-    /// What the answer to the last question has to be like. Of a workflow's
-    /// conversation it stays once it is answered, so that none is answered
-    /// twice.
+    /// The last question, since when it waits and what answers it. Of a
+    /// workflow it stays once it is answered, so that none is answered twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub question: Option<Question>,
 }
@@ -54,6 +53,20 @@ pub struct Question {
     /// When it was asked, in seconds since 1970.
     #[serde(default)]
     pub asked_at: u64,
+    /// Whether a workflow's run waits for the answer, and not a conversation.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub run: bool,
+}
+
+/// How long Coze lets a question wait (protocol 3.9, 5.3).
+const QUESTION_LIFE: u64 = 24 * 3600;
+
+impl Question {
+    /// Whether Coze has stopped waiting by then, in seconds since 1970.
+    #[must_use]
+    pub fn has_expired(&self, now: u64) -> bool {
+        now.saturating_sub(self.asked_at) >= QUESTION_LIFE
+    }
 }
 
 /// Whose a conversation is.
@@ -160,6 +173,7 @@ mod tests {
                 kind: 5,
                 form: vec![("city".into(), Some("string".into()))],
                 asked_at: 1_754_000_000,
+                run: true,
             }),
         };
         for record in [full, Record::default()] {

@@ -37,8 +37,14 @@ fn place(conversation: &str, chat: &str) -> Place {
 impl Client {
     async fn try_begin(&self, name: Option<&str>, prompt: &Prompt) -> Begun {
         let name = name.map(|name| Name::parse(name).unwrap());
-        let wanted =
-            Wanted { space: self.space, name: name.as_ref(), whole: false, prompt, history_rounds: 100 };
+        let wanted = Wanted {
+            space: self.space,
+            name: name.as_ref(),
+            whole: false,
+            prompt,
+            history_rounds: 100,
+            now: 0,
+        };
         self.memory.begin(&wanted).await.unwrap()
     }
 

@@ -100,8 +100,7 @@ impl Relay {
         };
         let mut lent = Lent::new(thread, self.clone());
         let mut plan = plan;
-        let is_run = !asking.target.callee.converses();
-        if plan == Plan::Lost || (is_run && has_expired(&plan)) {
+        if plan == Plan::Lost {
             // A name is free again; without one, what begins like this stays
             // known.
             lent.end(if wanted.name.is_some() { Ending::Forgotten } else { Ending::Refused }).await;
@@ -245,19 +244,6 @@ pub(super) fn lost() -> Failure {
     )
 }
 
-/// How long Coze lets a question wait (protocol 5.3).
-const QUESTION_LIFE: Duration = Duration::from_secs(24 * 3600);
-
-/// Whether a question is too old to be answered.
-fn has_expired(plan: &Plan) -> bool {
-    match plan {
-        Plan::Resume { question: Some(question), .. } => {
-            unix_seconds().saturating_sub(question.asked_at) >= QUESTION_LIFE.as_secs()
-        }
-        _ => false,
-    }
-}
-
 /// Seconds since 1970: what is remembered outlives the process.
 pub(super) fn unix_seconds() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
@@ -277,22 +263,4 @@ pub(super) fn unanswerable() -> Failure {
 #[must_use]
 pub fn unremembered(first: bool, reason: Reason) -> Note {
     Note::new(if first { Mode::New } else { Mode::Replayed }, Some(reason))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::conversation::{Place, Question};
-
-    #[test]
-    fn a_question_can_be_answered_for_a_day() {
-        let place = Place { conversation: "1/2".into(), section: None, chat: "1/2".into() };
-        let asked = |ago: u64| {
-            let question = Question { asked_at: unix_seconds() - ago, ..Question::default() };
-            Plan::Resume { place: place.clone(), new: 0..1, question: Some(question) }
-        };
-        assert!(!has_expired(&asked(0)) && !has_expired(&asked(86_000)));
-        assert!(has_expired(&asked(86_400)));
-        assert!(!has_expired(&Plan::Fresh));
-    }
 }

@@ -71,10 +71,25 @@ fn shown(value: &RawValue) -> Cow<'_, str> {
     }
 }
 
+/// From this length on, in bytes, words are not twice in an answer by chance.
+const TELLING: usize = 24;
+
 /// Whether a text has been shown already: Output nodes show what they are
-/// given with words of their own around it.
+/// given with words of their own around it. A short one may stand there for
+/// something else, unless it has whole lines to itself: rather twice than
+/// lost.
 fn is_said(text: &str, said: &str) -> bool {
-    !said.is_empty() && said.contains(text.trim())
+    let text = text.trim();
+    if text.is_empty() || text.len() >= TELLING {
+        return !said.is_empty() && said.contains(text);
+    }
+    said.match_indices(text).any(|(at, _)| {
+        let (before, rest) = said.split_at(at);
+        let after = rest.get(text.len()..).unwrap_or_default();
+        let begins = before.trim_end_matches([' ', '\t']);
+        let ends = after.trim_start_matches([' ', '\t', '\r']);
+        (begins.is_empty() || begins.ends_with('\n')) && (ends.is_empty() || ends.starts_with('\n'))
+    })
 }
 
 fn json(variables: &[Variable<'_>]) -> String {
@@ -141,12 +156,17 @@ mod tests {
 
     #[test]
     fn what_was_said_is_not_said_again() {
-        assert_eq!(text(r#"{"output":"a story"}"#, None, "Here: a story"), "");
+        let long = "a story that is long enough";
+        assert_eq!(text(&format!(r#"{{"output":"{long}"}}"#), None, &format!("Here: {long}.")), "");
+        assert_eq!(text(r#"{"output":"a story"}"#, None, "Here:\n a story \n\nNext"), "");
         assert_eq!(text("a story", None, "a story"), "");
         assert_eq!(text(r#"{"output":"a story","n":7}"#, None, "a story"), r#"{"n":7}"#);
         assert_eq!(text(r#"{"output":"a story","sum":"good"}"#, None, "a story"), "good");
         assert_eq!(text(r#"{"output":"another"}"#, None, "a story"), "another");
         assert_eq!(text(r#"{"output":"a story","x":"y"}"#, Some("output"), "a story"), "");
         assert_eq!(text(r#"{"output":null}"#, None, "a story"), r#"{"output":null}"#);
+        // By chance the same word: it is the answer all the same.
+        assert_eq!(text(r#"{"output":"5"}"#, None, "Looking at 5 pages"), "5");
+        assert_eq!(text(r#"{"output":"yes"}"#, None, "Of yesterday"), "yes");
     }
 }

@@ -24,17 +24,14 @@ pub(super) struct Account {
     pub(super) usage: Option<Usage>,
 }
 
-/// What has to be remembered of a question, if its words are not enough.
-fn question(asked: &Asked) -> Option<Question> {
+/// What has to be remembered of a question.
+fn question(asked: &Asked) -> Question {
     let form = match &asked.wants {
         Wants::Form(fields) => fields.iter().map(|field| (field.name.clone(), field.kind.clone())).collect(),
         Wants::Text | Wants::Choice(_) => Vec::new(),
     };
-    if form.is_empty() && asked.resume.is_none() {
-        return None;
-    }
     let kind = asked.resume.as_ref().map_or(0, |resume| resume.kind);
-    Some(Question { kind, form, asked_at: unix_seconds() })
+    Question { kind, form, asked_at: unix_seconds(), run: asked.resume.is_some() }
 }
 
 impl Account {
@@ -115,10 +112,9 @@ impl Passing<'_, '_> {
             Event::Asked(asked) => {
                 self.account.asked = true;
                 self.account.event = asked.resume.as_ref().map(|resume| resume.event.clone());
-                match (&mut self.lent, question(asked)) {
-                    (Some(lent), Some(question)) => lent.ask(question),
-                    (None, _) => self.account.dead_end = asked.resume.is_some(),
-                    (Some(_), None) => {}
+                match &mut self.lent {
+                    Some(lent) => lent.ask(question(asked)),
+                    None => self.account.dead_end = asked.resume.is_some(),
                 }
             }
             Event::Usage(usage) => self.account.usage = Some(*usage),

@@ -31,6 +31,9 @@ impl Run {
         self.settle(true);
         let end = match finish {
             Finish::Completed => Ended::Answered,
+            // A workflow has asked all of its question, whatever of it the
+            // client was told: who goes on by a name can answer it.
+            Finish::StopWord if self.account.event.is_some() => Ended::Answered,
             Finish::StopWord => Ended::Cut,
         };
         match self.conclude(end) {

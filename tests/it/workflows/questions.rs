@@ -195,3 +195,21 @@ async fn where_nothing_is_remembered_a_question_is_an_error() {
     assert_eq!(response.status(), 502);
     assert!(response.text().await.unwrap().contains("upstream_requires_action"));
 }
+
+#[tokio::test]
+async fn a_question_that_a_stop_string_cuts_still_waits() {
+    let (coze, gateway) = start().await;
+    let talk = Talk::new(&gateway, &coze, "trip");
+    let named = talk.named("mine");
+    for talk in [&talk, &named] {
+        assert_eq!(talk.says(&["plan a trip"]).await.text(), WHERE);
+    }
+    let cut = named.field("stop", "\nsummer").says(&["Oslo"]).await;
+    assert_eq!((cut.status, cut.text()), (200, "When?"));
+    assert_eq!(named.says(&["winter"]).await.text(), FORM);
+    // A transcript holds other words than Coze.
+    let turns = ["plan a trip", WHERE, "Oslo"];
+    assert_eq!(talk.field("stop", "\nsummer").says(&turns).await.text(), "When?");
+    let turns = ["plan a trip", WHERE, "Oslo", "When?", "winter"];
+    assert_eq!(talk.says(&turns).await.error(), (409, "conversation_lost"));
+}

@@ -11,7 +11,7 @@ use crate::conversation::{Ending, Plan, Reason, Space, Wanted};
 use crate::coze::chat::user_id;
 use crate::coze::workflow::Answering;
 use crate::coze::{self, Call};
-use crate::http::Context;
+use crate::http::{Context, respond};
 use crate::openai::ApiError;
 use crate::openai::chat::Request;
 use crate::relay::{Asking, Order, Placed, Remembered, Replay, Unplaced, unremembered};
@@ -63,6 +63,7 @@ impl Turn<'_> {
             whole: naming.whole,
             prompt,
             history_rounds: self.model.history_rounds,
+            now: respond::unix_seconds(),
         };
         let asking = Asking {
             target,
