@@ -11,7 +11,7 @@ use serde_json::json;
 use super::*;
 use crate::access::{Caller, Mode, Quota, Quotas};
 use crate::catalog::{Memory, Model, Overflow};
-use crate::coze::chatflow::Chatflow;
+use crate::coze::chatflow::{Chatflow, FollowUps};
 use crate::coze::workflow::{Input, Workflow};
 use crate::coze::{Callee, Kind, Within, token};
 use crate::turn::{Reasoning, SystemRule};
@@ -406,7 +406,8 @@ fn a_workflow_is_what_its_table_says() {
 #[test]
 fn a_chatflow_is_what_its_table_says() {
     let text = "[coze.local]\nbase_url = 'http://h'\ntoken = 't'\n[auth]\nmode = 'none'\n[models.c]\nchatflow_id = '7'\n\
-                bot_id = '9'\nparameters.city = '杭州'\nmemory = 'explicit'\nhistory_rounds = 5\nversion = 'v1'\n";
+                bot_id = '9'\nparameters.city = '杭州'\nmemory = 'explicit'\nhistory_rounds = 5\nversion = 'v1'\n\
+                follow_ups = { prompt = 'short ones' }\n";
     let snapshot = good(text);
     let model = model(&snapshot, "c");
     assert_eq!((model.memory, model.history_rounds), (Memory::Explicit, 5));
@@ -416,6 +417,7 @@ fn a_chatflow_is_what_its_table_says() {
         parameters: BTreeMap::from([("city".to_owned(), json!("杭州"))]),
         version: Some("v1".to_owned()),
         show_debug_url: false,
+        follow_ups: FollowUps::Prompted("short ones".to_owned()),
     };
     assert_eq!(model.target.callee, Callee::Chatflow(std::sync::Arc::new(expected)));
 }

@@ -35,6 +35,21 @@ pub struct Chatflow {
     pub version: Option<String>,
     /// Whether clients are told where Coze's own page of the run is.
     pub show_debug_url: bool,
+    /// Whether the next questions are suggested.
+    pub follow_ups: FollowUps,
+}
+
+/// Whether a chatflow suggests the next questions, which it does only where it
+/// is asked for them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum FollowUps {
+    /// It does not.
+    #[default]
+    None,
+    /// As Coze does it.
+    Usual,
+    /// As this prompt says.
+    Prompted(String),
 }
 
 #[derive(Serialize)]
@@ -54,7 +69,17 @@ struct Body<'a> {
     /// The cloud's.
     #[serde(skip_serializing_if = "Option::is_none")]
     workflow_version: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suggest_reply_info: Option<Suggest<'a>>,
     ext: BTreeMap<&'static str, &'a str>,
+}
+
+/// What asks for suggestions, with the server's number for the way.
+#[derive(Serialize)]
+struct Suggest<'a> {
+    suggest_reply_mode: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    customized_suggest_prompt: Option<&'a str>,
 }
 
 /// The value of a start parameter.
@@ -101,6 +126,13 @@ pub(super) fn call(chatflow: &Chatflow, prompt: &Prompt, asking: Asking<'_>) -> 
         conversation_id: conversation,
         version: version.filter(|_| kind == Kind::Studio),
         workflow_version: version.filter(|_| kind == Kind::Cloud),
+        suggest_reply_info: match &chatflow.follow_ups {
+            FollowUps::None => None,
+            FollowUps::Usual => Some(Suggest { suggest_reply_mode: 1, customized_suggest_prompt: None }),
+            FollowUps::Prompted(prompt) => {
+                Some(Suggest { suggest_reply_mode: 2, customized_suggest_prompt: Some(prompt) })
+            }
+        },
         ext: [("user_id", user_id)].into(),
     };
     Ok(Call {
@@ -138,6 +170,7 @@ mod tests {
             parameters: BTreeMap::from([("city".to_owned(), json!("杭州"))]),
             version: Some("v1".to_owned()),
             show_debug_url: false,
+            follow_ups: FollowUps::None,
         }
     }
 
@@ -179,6 +212,22 @@ mod tests {
         });
         assert_ne!(names[0], names[1]);
         assert!(names[0].starts_with("cozeway-"));
+    }
+
+    #[test]
+    fn the_next_questions_are_asked_for_as_the_server_takes_it() {
+        for (follow_ups, expected) in [
+            (FollowUps::None, Value::Null),
+            (FollowUps::Usual, json!({"suggest_reply_mode": 1})),
+            (
+                FollowUps::Prompted("three, short".to_owned()),
+                json!({"suggest_reply_mode": 2, "customized_suggest_prompt": "three, short"}),
+            ),
+        ] {
+            let flow = Chatflow { follow_ups, ..chatflow() };
+            let body = body(call(&flow, &prompt(1), asking(None, None)).unwrap());
+            assert_eq!(body["suggest_reply_info"], expected);
+        }
     }
 
     #[test]

@@ -70,6 +70,7 @@ pub(super) fn answer(
     let id = text(body, "workflow_id")?.ok_or_else(|| missing("workflow_id"))?;
     let (bot_id, app_id) = (text(body, "bot_id")?, text(body, "app_id")?);
     let parameters = parameters(body)?;
+    let suggests = suggests(body)?;
     let failed = |cause: &str| Ok(coded(777_777_775, &format!("Workflow operation failure: {cause}")));
     if bot_id.is_some() && app_id.is_some() {
         return failed("project_id and bot_id cannot be set at the same time");
@@ -127,11 +128,27 @@ pub(super) fn answer(
     let play = bots::play(behaviour, &begun.query, &begun.context, begun.waiting, silence, chat.id);
     let input = begun.context.iter().map(|seen| seen.text.chars().count()).sum();
     let execute = book.next_id();
-    let mut run = Run { book: &mut book, chat, execute, input, output: 0, events: Vec::new() };
+    let mut run = Run { book: &mut book, chat, execute, input, output: 0, suggests, events: Vec::new() };
     run.perform(play, &begun.run);
     let events = std::mem::take(&mut run.events);
     drop(book);
     Ok(streamed(events, simulator.options().pace, open))
+}
+
+/// Whether `suggest_reply_info` asks for suggestions: modes 1 and 2.
+fn suggests(body: &Value) -> Result<bool, String> {
+    let info = match body.get("suggest_reply_info") {
+        None | Some(Value::Null) => return Ok(false),
+        Some(Value::Object(info)) => info,
+        Some(other) => return Err(format!("bind body failed, err=mismatched suggest_reply_info {other}")),
+    };
+    match info.get("suggest_reply_mode") {
+        None | Some(Value::Null) => Ok(false),
+        Some(mode) => mode
+            .as_i64()
+            .map(|mode| mode == 1 || mode == 2)
+            .ok_or_else(|| format!("bind body failed, err=mismatched suggest_reply_mode {mode}")),
+    }
 }
 
 /// A message with the type that goes with its role: here the role decides.
@@ -170,6 +187,8 @@ struct Run<'b> {
     execute: Id,
     input: usize,
     output: usize,
+    /// Whether it was asked for suggestions.
+    suggests: bool,
     events: Vec<Bytes>,
 }
 
@@ -198,6 +217,8 @@ impl Run<'_> {
                         keep(self.book, run, Kind::Answer, text_of(said), Map::new());
                     }
                 }
+                // Only where they are asked for.
+                Act::Suggest(_) if !self.suggests => {}
                 Act::Suggest(question) => {
                     let id = self.book.next_id();
                     self.tell("conversation.message.completed", id, "follow_up", &question, "text");
@@ -302,8 +323,15 @@ mod tests {
         );
         let run = begun.unwrap().run;
         let chat = run.chat.clone();
-        let mut performance =
-            Run { book: &mut book, chat, execute: Id(1), input: 21, output: 0, events: Vec::new() };
+        let mut performance = Run {
+            book: &mut book,
+            chat,
+            execute: Id(1),
+            input: 21,
+            output: 0,
+            suggests: false,
+            events: Vec::new(),
+        };
         performance.perform(Play::Acts(vec![Act::Say("中午".to_owned()), Act::EndAnswer]), &run);
         let ours: String =
             performance.events.iter().map(|event| String::from_utf8_lossy(event).into_owned()).collect();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cozeway::coze::chatflow::Chatflow;
+use cozeway::coze::chatflow::{Chatflow, FollowUps};
 use cozeway::coze::{Callee, Within};
 use cozeway::turn::Kind;
 use proptest::prelude::*;
@@ -19,6 +19,7 @@ fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Read {
         parameters: BTreeMap::new(),
         version: None,
         show_debug_url: true,
+        follow_ups: FollowUps::Usual,
     }));
     reading::read(&callee, chunks)
 }

@@ -27,7 +27,8 @@ async fn start() -> (Coze, Gateway) {
     let coze = Coze::with(options).await;
     let models = format!(
         "[models.flow-echo]\nchatflow_id = '{ECHO}'\nbot_id = '75'\nparameters = {{ city = '杭州' }}\n\
-         [models.story]\nchatflow_id = '{STORY}'\napp_id = '{APP}'\nshow_debug_url = true\n\
+         [models.story]\nchatflow_id = '{STORY}'\napp_id = '{APP}'\nshow_debug_url = true\nfollow_ups = true\n\
+         [models.quiet]\nchatflow_id = '{STORY}'\napp_id = '{APP}'\n\
          [models.guide]\nchatflow_id = '{GUIDE}'\napp_id = '{APP}'\n\
          [models.broken-flow]\nchatflow_id = '{BROKEN}'\napp_id = '{APP}'\n\
          [models.flow]\nchatflow_id = '{SCRIPTED}'\napp_id = '{APP}'\n"
@@ -110,6 +111,8 @@ async fn suggestions_usage_and_the_debug_page_are_told() {
     let answer = gateway.answer("story", "a story").await;
     assert_eq!(answer["coze"]["follow_ups"].as_array().unwrap().len(), 3);
     assert!(answer["coze"]["debug_url"].is_string(), "{answer}");
+    let quiet = gateway.answer("quiet", "a story").await;
+    assert_eq!((quiet["coze"].get("follow_ups"), quiet["coze"].get("debug_url")), (None, None));
     let usage = &answer["usage"];
     let count = |name: &str| usage[name].as_u64().unwrap();
     assert_eq!(count("total_tokens"), count("prompt_tokens") + count("completion_tokens"));

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{Field, OneOf, TOKEN, one_of, require, required};
 use crate::catalog::{Memory, Overflow};
 use crate::config::document::{Item, Reader, Table};
+use crate::coze::chatflow::FollowUps;
 use crate::turn::{Reasoning, SystemRule};
 
 /// A `[models.NAME]` table.
@@ -33,7 +34,7 @@ pub(in crate::config) enum Runs {
     /// A workflow.
     Workflow(Box<Workflow>),
     /// A chatflow.
-    Chatflow(Flow),
+    Chatflow(Flow, FollowUps),
 }
 
 /// What a table says of any flow.
@@ -73,7 +74,7 @@ const FLOW: &[&str] = &["bot_id", "app_id", "parameters", "version", "show_debug
 const WORKFLOW: &[&str] = &["workflow_id", "input", "input_format", "history", "output", "stream"];
 
 /// What a chatflow has beside that of a flow.
-const CHATFLOW: &[&str] = &["chatflow_id", "reasoning", "memory", "history_rounds", "cleanup"];
+const CHATFLOW: &[&str] = &["chatflow_id", "follow_ups", "reasoning", "memory", "history_rounds", "cleanup"];
 
 /// What the contract has for models that is not built yet.
 const LATER: &[&str] = &["tool", "custom_variables"];
@@ -130,7 +131,7 @@ pub(super) fn read(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_
                     let says = "bot_id or app_id is missing: a chatflow is run in the name of one";
                     reader.report.add(&table.at, says);
                 }
-                Runs::Chatflow(flow)
+                Runs::Chatflow(flow, follow_ups(reader, table))
             }
         },
         token: one_of(reader, table, TOKEN),
@@ -195,6 +196,18 @@ fn flow(reader: &mut Reader<'_>, table: &Table<'_>, id: &str) -> Flow {
         version: reader.text(table, "version").map(|text| text.value),
         show_debug_url: reader.boolean(table, "show_debug_url").unwrap_or_default(),
     }
+}
+
+/// A word, or a table with a prompt.
+fn follow_ups(reader: &mut Reader<'_>, table: &Table<'_>) -> FollowUps {
+    if !table.is_table("follow_ups") {
+        let wanted = reader.boolean(table, "follow_ups").unwrap_or_default();
+        return if wanted { FollowUps::Usual } else { FollowUps::None };
+    }
+    let Some(inner) = reader.section(table, "follow_ups") else { return FollowUps::None };
+    reader.only(&inner, &["prompt"], &[]);
+    let prompt = required(reader, &inner, "prompt").map(|prompt| prompt.value);
+    FollowUps::Prompted(prompt.unwrap_or_default())
 }
 
 /// A name that Coze may give a parameter or a variable.

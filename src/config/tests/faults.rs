@@ -549,6 +549,14 @@ fn chatflows() {
                 ],
             ),
             (
+                "[models.c]\nchatflow_id = '1'\napp_id = '2'\nfollow_ups = { promt = 'x' }\n[models.d]\nchatflow_id = '1'\napp_id = '2'\nfollow_ups = 'yes'",
+                &[
+                    "f:4: models.c.follow_ups.promt: unknown key; did you mean \"prompt\"?",
+                    "f:4: models.c.follow_ups: prompt is missing",
+                    "f:8: models.d.follow_ups: expected true or false, found a string",
+                ],
+            ),
+            (
                 "[models.c]\nchatflow_id = '1'\napp_id = '2'\nsystem = { variable = 'p' }\nparameters = { p = 1, USER_INPUT = 'x', \
                  CONVERSATION_NAME = 'y' }",
                 &[

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::config::document::Item;
 use crate::config::fault::Report;
 use crate::config::file::{self, Field, OneOf, Runs};
-use crate::coze::chatflow::{Chatflow, OWN};
+use crate::coze::chatflow::{Chatflow, FollowUps, OWN};
 use crate::coze::workflow::{Input, Workflow};
 use crate::coze::{Callee, Within, is_id};
 use crate::turn::SystemRule;
@@ -17,7 +17,9 @@ pub(super) fn build(runs: Runs, system: &SystemRule, report: &mut Report) -> Opt
     Some(match runs {
         Runs::Bot(id) => Callee::Bot(checked(id?, "bot", report)?),
         Runs::Workflow(table) => Callee::Workflow(Arc::new(workflow(*table, system, report)?)),
-        Runs::Chatflow(table) => Callee::Chatflow(Arc::new(chatflow(table, system, report)?)),
+        Runs::Chatflow(table, follow_ups) => {
+            Callee::Chatflow(Arc::new(chatflow(table, follow_ups, system, report)?))
+        }
     })
 }
 
@@ -101,7 +103,12 @@ fn workflow(table: file::Workflow, system: &SystemRule, report: &mut Report) -> 
     })
 }
 
-fn chatflow(table: file::Flow, system: &SystemRule, report: &mut Report) -> Option<Chatflow> {
+fn chatflow(
+    table: file::Flow,
+    follow_ups: FollowUps,
+    system: &SystemRule,
+    report: &mut Report,
+) -> Option<Chatflow> {
     let id = table.id.and_then(|id| checked(id, "chatflow", report));
     let within = within(table.within, report);
     let [name, input] = OWN;
@@ -113,5 +120,6 @@ fn chatflow(table: file::Flow, system: &SystemRule, report: &mut Report) -> Opti
         parameters: parameters(table.parameters, &places, report),
         version: table.version,
         show_debug_url: table.show_debug_url,
+        follow_ups,
     })
 }
