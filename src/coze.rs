@@ -5,6 +5,7 @@
 //! [`client`] calls out; everything else is values and pure functions. Never
 //! names the client's dialect.
 
+pub mod bot;
 mod call;
 pub mod card;
 pub mod chat;
@@ -57,8 +58,8 @@ impl PartialEq for Deployment {
 /// What answers, as the config says once and for all.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Callee {
-    /// A bot: its id, in decimal digits.
-    Bot(String),
+    /// A bot, with the way it is run.
+    Bot(Arc<bot::Bot>),
     /// A workflow, with the way it is run.
     Workflow(Arc<workflow::Workflow>),
     /// A chatflow, with the way it is run.
@@ -137,7 +138,7 @@ impl Callee {
     #[must_use]
     pub fn id(&self) -> &str {
         match self {
-            Self::Bot(id) => id,
+            Self::Bot(bot) => &bot.id,
             Self::Workflow(workflow) => &workflow.id,
             Self::Chatflow(chatflow) => &chatflow.id,
         }

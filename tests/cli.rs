@@ -72,6 +72,8 @@ model desk
   coze       cloud (cloud) https://api.coze.com
   bot        7442165654356000000
   token      *** (config)
+  gives      custom_variables.tone
+  steps      coze
   rules      system variable instructions, reasoning think, overflow reject
   memory     auto, 100 rounds
 

@@ -17,8 +17,11 @@ mod chatflows;
 #[path = "golden/workflows.rs"]
 mod workflows;
 
+use std::sync::Arc;
+
 use cozeway::coze::Callee;
-use cozeway::turn::{Finish, Kind};
+use cozeway::coze::bot::{Bot, Steps};
+use cozeway::turn::{Did, Finish, Kind};
 use proptest::prelude::*;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -26,7 +29,7 @@ use support::golden;
 use support::reading::{self, Read, assert_same};
 
 fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Read {
-    reading::read(&Callee::Bot("75".to_owned()), chunks)
+    reading::read(&Callee::Bot(Arc::new(Bot::new("75"))), chunks)
 }
 
 /// The text that a client shall see. Where there are cards the contract goes
@@ -42,6 +45,40 @@ fn expected_text(case: &Value) -> String {
             let answers: Vec<&str> =
                 case["answers"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
             answers.join("\n\n")
+        }
+    }
+}
+
+#[test]
+fn every_transcript_tells_its_steps_where_they_are_wanted() {
+    for case in &golden::cases() {
+        let file = case["file"].as_str().unwrap();
+        let bytes = golden::transcript(file);
+        let with = |steps| {
+            let bot = Callee::Bot(Arc::new(Bot { steps, ..Bot::new("75") }));
+            let whole = reading::read(&bot, [bytes.as_slice()]);
+            assert_same(file, &whole, &reading::read(&bot, bytes.chunks(7)));
+            whole
+        };
+        let (hidden, listed) = (with(Steps::Hidden).reply, with(Steps::Listed).reply);
+        let count = |did| listed.steps.iter().filter(|step| step.did == did).count();
+        let len = |name: &str| case[name].as_array().unwrap().len();
+        assert_eq!(
+            (count(Did::Call), count(Did::Return)),
+            (len("tool_calls"), len("tool_results")),
+            "{file}"
+        );
+        assert_eq!(count(Did::Recall) as u64, case["knowledge"].as_u64().unwrap(), "{file}");
+        assert!(listed.steps.iter().all(|step| !step.text.is_empty()), "{file}: {:?}", listed.steps);
+        assert!(listed.steps.iter().all(|step| step.did != Did::Call || step.name.is_some()), "{file}");
+        assert!(hidden.steps.is_empty(), "{file}");
+        let thinks = with(Steps::Reasoning).reply;
+        for reply in [&listed, &thinks] {
+            assert_eq!(reply.text().decode(), hidden.text().decode(), "{file}");
+        }
+        assert_eq!(listed.thinking().decode(), hidden.thinking().decode(), "{file}");
+        for step in &listed.steps {
+            assert!(thinks.thinking().decode().contains(&format!("{}\n", step.line())), "{file}: {step:?}");
         }
     }
 }

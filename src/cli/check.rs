@@ -13,10 +13,11 @@ use super::{ConfigArgs, Stop, env, explain, print};
 use crate::access::{Key, Mode, Quota};
 use crate::catalog::{Memory, Model, Overflow};
 use crate::config::Snapshot;
+use crate::coze::bot::Steps;
 use crate::coze::token::Source;
 use crate::coze::{Callee, Kind};
 use crate::store::Place;
-use crate::turn::{Reasoning, SystemRule};
+use crate::turn::{Extras, Reasoning, SystemRule};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -71,6 +72,12 @@ struct ShownModel<'s> {
     chatflow_id: Option<&'s str>,
     token: ShownToken,
     system: String,
+    /// What a bot is given beside the messages: names, never values.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    gives: Vec<String>,
+    /// How a bot's steps are shown, if they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steps: Option<&'static str>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     chat: Option<ShownChat>,
 }
@@ -101,6 +108,7 @@ struct ShownKey<'s> {
     /// What the patterns come to.
     models: Vec<&'s str>,
     user_headers: Vec<&'s str>,
+    allow_coze_fields: bool,
     limits: ShownQuota,
 }
 
@@ -168,6 +176,12 @@ impl<'s> Shown<'s> {
                 ShownToken::File { value, path } => writeln!(out, "  token      {value} (file {path})")?,
                 ShownToken::Caller => writeln!(out, "  token      the caller's own")?,
             }
+            if !model.gives.is_empty() {
+                writeln!(out, "  gives      {}", model.gives.join(", "))?;
+            }
+            if let Some(steps) = model.steps {
+                writeln!(out, "  steps      {steps}")?;
+            }
             let Some(chat) = &model.chat else {
                 writeln!(out, "  rules      system {}", model.system)?;
                 continue;
@@ -186,6 +200,9 @@ impl<'s> Shown<'s> {
             writeln!(out, "  models     {models}")?;
             if !key.user_headers.is_empty() {
                 writeln!(out, "  user from  {}", key.user_headers.join(", "))?;
+            }
+            if key.allow_coze_fields {
+                writeln!(out, "  may set    coze fields")?;
             }
             if let Some(limits) = key.limits.words() {
                 writeln!(out, "  limits     {limits}")?;
@@ -235,8 +252,30 @@ impl<'s> ShownModel<'s> {
                 SystemRule::Reject => "reject".to_owned(),
                 SystemRule::Variable(name) => format!("variable {name}"),
             },
+            gives: gives(&target.callee),
+            steps: steps(&target.callee),
             chat: target.callee.converses().then(|| ShownChat::of(model)),
         }
+    }
+}
+
+/// The names of what a bot is given, each with its field.
+fn gives(callee: &Callee) -> Vec<String> {
+    let Callee::Bot(bot) = callee else { return Vec::new() };
+    let Extras { variables, shortcut, params, parameters } = &bot.extras;
+    let maps = [("custom_variables", variables), ("extra_params", params), ("parameters", parameters)];
+    let entries = maps.iter().flat_map(|(field, map)| map.keys().map(move |name| format!("{field}.{name}")));
+    entries.chain(shortcut.iter().map(|shortcut| format!("shortcut_command {}", shortcut.command))).collect()
+}
+
+fn steps(callee: &Callee) -> Option<&'static str> {
+    match callee {
+        Callee::Bot(bot) => match bot.steps {
+            Steps::Hidden => None,
+            Steps::Reasoning => Some("reasoning"),
+            Steps::Listed => Some("coze"),
+        },
+        Callee::Workflow(_) | Callee::Chatflow(_) => None,
     }
 }
 
@@ -272,6 +311,7 @@ impl<'s> ShownKey<'s> {
             patterns: key.models.as_deref(),
             models: names.filter(|name| key.may_use(name)).collect(),
             user_headers: key.user_headers.iter().map(http::HeaderName::as_str).collect(),
+            allow_coze_fields: key.allow_coze_fields,
             limits: ShownQuota::of(key.quota),
         }
     }

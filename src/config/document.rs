@@ -238,6 +238,18 @@ impl<'e> Reader<'e> {
         None
     }
 
+    /// The entries of the table under a name, which are strings.
+    pub(super) fn strings(&mut self, table: &Table<'_>, name: &str) -> Vec<(String, Item<String>)> {
+        let Some(inner) = self.section(table, name) else {
+            return Vec::new();
+        };
+        let mut entries = Vec::new();
+        for entry in inner.entries() {
+            entries.extend(self.as_text(entry).map(|value| (entry.name.to_owned(), value)));
+        }
+        entries
+    }
+
     /// The duration under a name, if it is within bounds.
     pub(super) fn duration(
         &mut self,

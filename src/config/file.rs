@@ -4,6 +4,7 @@
 //! wrong type and what has to be there but is not are faults here; whether
 //! values fit together is for [`super::build`].
 
+mod bot;
 mod model;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use super::fault::Place;
 use crate::access::{Mode, Quota};
 use crate::coze::Kind;
 
+pub(super) use bot::{Bot, Shortcut};
 pub(super) use model::{Flow, Model, Runs, Workflow};
 
 /// Something that may be left out, and may be wrong.
@@ -84,6 +86,7 @@ pub(super) struct Key {
     pub(super) key: OneOf,
     pub(super) models: Option<Item<Vec<Item<String>>>>,
     pub(super) user_headers: Vec<Item<String>>,
+    pub(super) allow_coze_fields: bool,
     pub(super) quota: Quota,
 }
 
@@ -186,25 +189,19 @@ fn deployment(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_>) ->
         &["base_url", "kind", "ca_file", "proxy", "headers", "token", "token_file"],
         &["oauth"],
     );
-    let mut headers = Vec::new();
-    if let Some(table) = reader.section(table, "headers") {
-        for entry in table.entries() {
-            headers.extend(reader.as_text(entry).map(|value| (entry.name.to_owned(), value)));
-        }
-    }
     Deployment {
         name,
         base_url: required(reader, table, "base_url"),
         kind: reader.word(table, "kind", &[("studio", Kind::Studio), ("cloud", Kind::Cloud)]),
         ca_file: reader.text(table, "ca_file"),
         proxy: reader.text(table, "proxy"),
-        headers,
+        headers: reader.strings(table, "headers"),
         token: one_of(reader, table, TOKEN),
     }
 }
 
 fn key(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_>) -> Key {
-    reader.only(table, &[KEY, &["models", "user_headers"], LIMITS].concat(), &[]);
+    reader.only(table, &[KEY, &["models", "user_headers", "allow_coze_fields"], LIMITS].concat(), &[]);
     let key = one_of(reader, table, KEY);
     if let Field::Absent = key {
         reader.report.add(&table.at, "needs one of key, sha256 and key_file");
@@ -214,6 +211,7 @@ fn key(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_>) -> Key {
         key,
         models: reader.texts(table, "models"),
         user_headers: reader.texts(table, "user_headers").map(|list| list.value).unwrap_or_default(),
+        allow_coze_fields: reader.boolean(table, "allow_coze_fields").unwrap_or_default(),
         quota: quota(reader, table),
     }
 }

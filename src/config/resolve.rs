@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Snapshot;
 use crate::access::{Caller, Identity, Mode, Quota, Quotas};
 use crate::catalog::{DEFAULT_HISTORY_ROUNDS, Memory, Model, Overflow};
+use crate::coze::bot::Bot;
 use crate::coze::{Callee, Target, is_id};
 use crate::turn::{Reasoning, SystemRule};
 
@@ -68,7 +69,7 @@ impl Snapshot {
             description: None,
             target: Target {
                 deployment: Arc::clone(deployment),
-                callee: Callee::Bot(name.to_owned()),
+                callee: Callee::Bot(Arc::new(Bot::new(name))),
                 token: None,
             },
             system: SystemRule::default(),

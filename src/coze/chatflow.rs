@@ -100,7 +100,8 @@ enum Parameter<'a> {
 /// # Errors
 /// If there are too many messages, or no place for one of them.
 pub(super) fn call(chatflow: &Chatflow, prompt: &Prompt, asking: Asking<'_>) -> Result<Call, Refused> {
-    let Asking { kind, user_id, conversation, parameters, .. } = asking;
+    let Asking { kind, user_id, conversation, given, .. } = asking;
+    let parameters = given.parameters.as_deref();
     check(prompt, parameters)?;
     if prompt.messages.len() > MAX_MESSAGES {
         return Err(Refused::TooMany(prompt.messages.len()));
@@ -161,7 +162,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::turn::{Image, Message, Role};
+    use crate::turn::{Given, Image, Message, Role};
 
     fn chatflow() -> Chatflow {
         Chatflow {
@@ -179,8 +180,12 @@ mod tests {
         Prompt { messages, ..Prompt::default() }
     }
 
-    fn asking<'a>(conversation: Option<&'a str>, parameters: Option<&'a str>) -> Asking<'a> {
-        Asking { kind: Kind::Studio, user_id: "team:ann", conversation, answering: None, parameters }
+    fn asking<'a>(conversation: Option<&'a str>, given: &'a Given) -> Asking<'a> {
+        Asking { kind: Kind::Studio, user_id: "team:ann", conversation, answering: None, given }
+    }
+
+    fn nothing() -> Given {
+        Given::default()
     }
 
     fn body(call: Call) -> Value {
@@ -190,7 +195,8 @@ mod tests {
 
     #[test]
     fn a_conversation_that_goes_on_is_named_in_the_body() {
-        let call = call(&chatflow(), &prompt(1), asking(Some("9"), Some(r#"{"n": 1}"#))).unwrap();
+        let given = Given { parameters: Some(r#"{"n": 1}"#.to_owned()), ..Given::default() };
+        let call = call(&chatflow(), &prompt(1), asking(Some("9"), &given)).unwrap();
         assert_eq!(
             body(call),
             json!({
@@ -205,7 +211,7 @@ mod tests {
     fn each_fresh_conversation_has_a_name_of_its_own() {
         let bot = Chatflow { within: Within::Bot("5".to_owned()), ..chatflow() };
         let names = [(); 2].map(|()| {
-            let body = body(call(&bot, &prompt(1), asking(None, None)).unwrap());
+            let body = body(call(&bot, &prompt(1), asking(None, &nothing())).unwrap());
             assert_eq!(body["bot_id"], "5");
             assert!(body.get("app_id").is_none() && body.get("conversation_id").is_none());
             body["parameters"]["CONVERSATION_NAME"].as_str().unwrap().to_owned()
@@ -225,15 +231,15 @@ mod tests {
             ),
         ] {
             let flow = Chatflow { follow_ups, ..chatflow() };
-            let body = body(call(&flow, &prompt(1), asking(None, None)).unwrap());
+            let body = body(call(&flow, &prompt(1), asking(None, &nothing())).unwrap());
             assert_eq!(body["suggest_reply_info"], expected);
         }
     }
 
     #[test]
     fn what_has_no_place_is_refused() {
-        assert!(call(&chatflow(), &prompt(50), asking(None, None)).is_ok());
-        assert_eq!(call(&chatflow(), &prompt(51), asking(None, None)), Err(Refused::TooMany(51)));
+        assert!(call(&chatflow(), &prompt(50), asking(None, &nothing())).is_ok());
+        assert_eq!(call(&chatflow(), &prompt(51), asking(None, &nothing())), Err(Refused::TooMany(51)));
         let taken = check(&prompt(1), Some(r#"{"CONVERSATION_NAME": "x"}"#));
         assert_eq!(taken, Err(Unfit::Taken("CONVERSATION_NAME".to_owned())));
         let mut image = prompt(1);

@@ -20,7 +20,7 @@ impl Reader {
     #[must_use]
     pub fn of(callee: &Callee) -> Self {
         match callee {
-            Callee::Bot(_) => Self::Chat(Box::default()),
+            Callee::Bot(bot) => Self::Chat(Box::new(chat::Reader::of_bot(bot.steps))),
             Callee::Chatflow(flow) => Self::Chat(Box::new(chat::Reader::of_flow(flow.show_debug_url))),
             Callee::Workflow(workflow) => Self::Workflow(Box::new(workflow::Reader::new(workflow))),
         }

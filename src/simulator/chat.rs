@@ -266,7 +266,12 @@ pub(super) fn seen(message: &Stored) -> Seen {
     let role = match message.kind {
         Kind::Question => "user",
         Kind::ToolResponse => "tool",
-        Kind::Answer | Kind::FunctionCall | Kind::FollowUp | Kind::Finish | Kind::Interrupt => "assistant",
+        Kind::Answer
+        | Kind::FunctionCall
+        | Kind::Knowledge
+        | Kind::FollowUp
+        | Kind::Finish
+        | Kind::Interrupt => "assistant",
     };
     Seen { role, text: message.content.text.clone(), images: message.content.images.clone() }
 }

@@ -242,8 +242,8 @@ impl Run<'_> {
                     self.event("error", &plain(&error));
                     return;
                 }
-                // No thinking is shown, and nothing waits.
-                Act::Think(_) | Act::Wait(_) | Act::Hold(_) => {}
+                // No thinking and no steps are shown, and nothing waits.
+                Act::Think(_) | Act::Recall(_) | Act::Call(..) | Act::Wait(_) | Act::Hold(_) => {}
             }
         }
         self.book.complete(self.chat.id, None);

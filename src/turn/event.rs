@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Asked, Text};
+use super::{Asked, Step, Text};
 
 /// One step of an answer, borrowed from the bytes that brought it.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub enum Event<'a> {
     Thinking(Text<'a>),
     /// A question that the bot suggests to the user as the next one.
     Suggestion(Cow<'a, str>),
+    /// What the bot did on its way, where that is wanted as a list.
+    Step(&'a Step),
     /// The answer is a question, and the bot waits for what the user says to
     /// it.
     Asked(&'a Asked),

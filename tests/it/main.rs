@@ -18,6 +18,7 @@ mod chatflows;
 mod cleanup;
 mod clocks;
 mod conversations;
+mod extras;
 mod faults;
 mod leaving;
 mod limits;

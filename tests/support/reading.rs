@@ -61,6 +61,7 @@ fn describe(event: &Event<'_>, out: &mut String) {
             writeln!(out, "started {conversation} {chat} {section}")
         }
         Event::Asked(asked) => writeln!(out, "asked {:?} {:?}", asked.wants, asked.resume),
+        Event::Step(step) => writeln!(out, "step {}", step.line()),
         Event::Debug(url) => writeln!(out, "debug {url}"),
         Event::Text(text) => writeln!(out, "text {:?}", text.decode()),
         Event::Thinking(text) => writeln!(out, "thinking {:?}", text.decode()),

@@ -1,5 +1,6 @@
 //! `[models.NAME]`: what clients put in `model`.
 
+mod bot;
 mod callee;
 
 use std::collections::BTreeMap;

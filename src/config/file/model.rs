@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use serde_json::Value;
 
-use super::{Field, OneOf, TOKEN, one_of, require, required};
+use super::{Bot, Field, OneOf, TOKEN, bot, one_of, required};
 use crate::catalog::{Memory, Overflow};
 use crate::config::document::{Item, Reader, Table};
 use crate::coze::chatflow::FollowUps;
@@ -30,11 +30,11 @@ pub(in crate::config) struct Model {
 /// What a model is.
 pub(in crate::config) enum Runs {
     /// A bot.
-    Bot(Option<Item<String>>),
+    Bot(Box<Bot>),
     /// A workflow.
     Workflow(Box<Workflow>),
     /// A chatflow.
-    Chatflow(Flow, FollowUps),
+    Chatflow(Box<Flow>, FollowUps),
 }
 
 /// What a table says of any flow.
@@ -65,7 +65,19 @@ const MAX_ROUNDS: u32 = 100_000;
 const ALL: &[&str] = &["coze", "token", "token_file", "aliases", "description", "system"];
 
 /// What a bot has beside that.
-const BOT: &[&str] = &["bot_id", "reasoning", "overflow", "memory", "history_rounds", "cleanup"];
+const BOT: &[&str] = &[
+    "bot_id",
+    "reasoning",
+    "overflow",
+    "memory",
+    "history_rounds",
+    "cleanup",
+    "custom_variables",
+    "shortcut_command",
+    "extra_params",
+    "parameters",
+    "steps",
+];
 
 /// What a flow has beside that.
 const FLOW: &[&str] = &["bot_id", "app_id", "parameters", "version", "show_debug_url"];
@@ -77,10 +89,7 @@ const WORKFLOW: &[&str] = &["workflow_id", "input", "input_format", "history", "
 const CHATFLOW: &[&str] = &["chatflow_id", "follow_ups", "reasoning", "memory", "history_rounds", "cleanup"];
 
 /// What the contract has for models that is not built yet.
-const LATER: &[&str] = &["tool", "custom_variables"];
-
-/// The same of bots.
-const BOT_LATER: &[&str] = &["tool", "custom_variables", "parameters"];
+const LATER: &[&str] = &["tool"];
 
 /// Which kind of thing a table is about.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -92,17 +101,16 @@ enum Kind {
 
 pub(super) fn read(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_>) -> Model {
     let kind = kind(reader, table);
-    let (own, later, says) = match kind {
-        Kind::Bot => (BOT.to_vec(), BOT_LATER, "this is for workflows and chatflows alone"),
+    let (own, says) = match kind {
+        Kind::Bot => (BOT.to_vec(), "this is for workflows and chatflows alone"),
         Kind::Workflow => (
             [WORKFLOW, FLOW].concat(),
-            LATER,
             "a workflow has no conversation and shows no thinking: this is not for it",
         ),
-        Kind::Chatflow => ([CHATFLOW, FLOW].concat(), LATER, "this is not for chatflows"),
+        Kind::Chatflow => ([CHATFLOW, FLOW].concat(), "this is not for chatflows"),
     };
     let foreign = [BOT, WORKFLOW, CHATFLOW, FLOW].concat();
-    reader.only_some(table, &[ALL, &own].concat(), later, (&foreign, says));
+    reader.only_some(table, &[ALL, &own].concat(), LATER, (&foreign, says));
     let deployment = match (table.has("coze"), reader.text(table, "coze")) {
         (false, _) => Field::Absent,
         (true, None) => Field::Wrong,
@@ -120,10 +128,7 @@ pub(super) fn read(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_
         name,
         deployment,
         runs: match kind {
-            Kind::Bot => {
-                require(reader, table, "bot_id");
-                Runs::Bot(reader.id(table, "bot_id"))
-            }
+            Kind::Bot => Runs::Bot(Box::new(bot::read(reader, table))),
             Kind::Workflow => Runs::Workflow(Box::new(workflow(reader, table))),
             Kind::Chatflow => {
                 let flow = flow(reader, table, "chatflow_id");
@@ -131,7 +136,7 @@ pub(super) fn read(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_
                     let says = "bot_id or app_id is missing: a chatflow is run in the name of one";
                     reader.report.add(&table.at, says);
                 }
-                Runs::Chatflow(flow, follow_ups(reader, table))
+                Runs::Chatflow(Box::new(flow), follow_ups(reader, table))
             }
         },
         token: one_of(reader, table, TOKEN),

@@ -327,6 +327,22 @@ fn models() {
             ),
             ("[models.m]\nbot_id = '1'\ntoken = ' '", &["f:3: models.m.token: is empty"]),
             (
+                "[models.m]\nbot_id = '1'\nsystem = { variable = 'p' }\ncustom_variables = { p = 'x', n = 1 }\n\
+                 extra_params = 'x'\nsteps = 'all'\n[models.m.shortcut_command]\ncommand_id = 'x'\nparameter = {}",
+                &[
+                    "f:4: models.m.custom_variables.n: expected a string, found an integer",
+                    "f:4: models.m.custom_variables.p: is what system goes into: it cannot be fixed as well",
+                    "f:5: models.m.extra_params: expected a table, found a string",
+                    "f:6: models.m.steps: expected one of \"hidden\", \"reasoning\", \"coze\"",
+                    "f:8: models.m.shortcut_command.command_id: expected the id of a command: decimal digits, as in the address of the command's page",
+                    "f:9: models.m.shortcut_command.parameter: unknown key; did you mean \"parameters\"?",
+                ],
+            ),
+            (
+                "[models.m]\nbot_id = '1'\nshortcut_command = {}",
+                &["f:3: models.m.shortcut_command: command_id is missing"],
+            ),
+            (
                 "[models.w]\nchatflow_id = '1'\napp_id = '1'\nmemory = 'on'\nhistory_rounds = 0",
                 &[
                     "f:4: models.w.memory: expected one of \"auto\", \"explicit\", \"off\"",
@@ -374,7 +390,6 @@ fn workflows() {
                 "[models.m]\nbot_id = '1'\ninput = 'a'\nparameters = {}\nstram = 1",
                 &[
                     "f:3: models.m.input: this is for workflows and chatflows alone",
-                    "f:4: models.m.parameters: is not supported by this version",
                     "f:5: models.m.stram: unknown key",
                 ],
             ),

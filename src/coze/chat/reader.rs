@@ -4,25 +4,26 @@
 //! the community server's form and the documented one (protocol 3.5, 3.6).
 
 mod answer;
+mod cards;
 mod failures;
 mod flow;
+mod steps;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::wire::{Chat, Message};
+use crate::coze::bot::Steps;
 use crate::coze::json::{Word, error_event, fault, parse, string, unnamed_error};
-use crate::coze::{card, sse};
+use crate::coze::sse;
 use crate::turn::{Asked, Event, Failure, Finish, Kind, Text, Usage, Wants};
 use answer::{Answer, is_interrupt};
 use failures::chat_failed;
 use flow::Flow;
+use steps::Told;
 
 /// How many answers one chat may have.
 const MAX_ANSWERS: usize = 4096;
-
-/// The longest card or verbatim error text that is kept, in bytes.
-const MAX_CARD_BYTES: usize = 4 * 1024 * 1024;
 
 /// How much is kept of the questions that one chat suggests, in bytes. More
 /// would be no reason to lose the answer.
@@ -54,6 +55,9 @@ pub struct Reader {
     asked: bool,
     /// What is different where a chatflow answers.
     flow: Option<Flow>,
+    told: Told,
+    /// Whether the last line of thinking is open.
+    in_line: bool,
     /// Bytes of suggestions so far.
     suggested: usize,
     /// A card whose end has not come.
@@ -81,6 +85,12 @@ impl std::fmt::Debug for Reader {
 }
 
 impl Reader {
+    /// A reader of what a bot says, and does.
+    #[must_use]
+    pub fn of_bot(steps: Steps) -> Self {
+        Self { told: Told::new(steps), ..Self::default() }
+    }
+
     /// A reader of what a chatflow says.
     #[must_use]
     pub fn of_flow(show_debug_url: bool) -> Self {
@@ -229,7 +239,7 @@ impl Reader {
         }
         if let Some(thinking) = string(message.reasoning_content)?.filter(|text| !text.is_empty()) {
             self.answer(&message.id)?.thought = true;
-            self.thought = true;
+            (self.thought, self.in_line) = (true, true);
             sink(Event::Thinking(thinking));
         }
         let Some(text) = string(message.content)?.filter(|text| !text.is_empty()) else {
@@ -265,7 +275,7 @@ impl Reader {
                 }
                 return Ok(());
             }
-            _ => return Ok(()),
+            kind => return self.step(kind, message, sink),
         }
         if let Some(usage) = message.usage() {
             self.answer_usage = Some(usage);
@@ -279,7 +289,7 @@ impl Reader {
             && let Some(thinking) = string(message.reasoning_content)?.filter(|text| !text.is_empty())
         {
             answer.thought = true;
-            self.thought = true;
+            (self.thought, self.in_line) = (true, true);
             sink(Event::Thinking(thinking));
         }
         let Some(text) = string(message.content)?.filter(|text| !text.is_empty()) else {
@@ -346,37 +356,6 @@ impl Reader {
         }
         self.wants = Wants::Text;
         sink(Event::Text(text));
-    }
-
-    /// Keeps a piece of a card: it can only be shown whole.
-    fn card_delta(&mut self, id: &Word<'_>, piece: &str, sink: Sink<'_>) -> Result<(), Failure> {
-        if self.open_card.as_ref().is_some_and(|(open, _)| **open != *id.0) {
-            self.close_card(sink)?;
-        }
-        let (_, json) = self.open_card.get_or_insert_with(|| (Box::from(&*id.0), String::new()));
-        if json.len() + piece.len() > MAX_CARD_BYTES {
-            return Err(Failure::new(Kind::Broken, "Coze sent a card that is too large."));
-        }
-        json.push_str(piece);
-        Ok(())
-    }
-
-    /// Shows the card whose end has not come.
-    fn close_card(&mut self, sink: Sink<'_>) -> Result<(), Failure> {
-        if let Some((id, json)) = self.open_card.take() {
-            self.answer(&Word(Cow::Borrowed(&id)))?.card_shown = true;
-            self.card(&id, &json, sink);
-        }
-        Ok(())
-    }
-
-    fn card(&mut self, id: &str, json: &str, sink: Sink<'_>) {
-        let (text, wants) = card::read(json).unwrap_or_else(|| (json.to_owned(), Wants::Text));
-        if !text.is_empty() {
-            let id = Word(Cow::Borrowed(id));
-            self.text(&id, Text::Plain(Cow::Owned(text)), sink);
-        }
-        self.wants = wants;
     }
 
     /// The last answer is a question.

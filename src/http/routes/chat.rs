@@ -72,6 +72,13 @@ async fn answer(
         facts.stream = Some(request.stream);
         facts.choices = Some(request.choices);
     });
+    if request.ask.given.extras.is_some() && !caller.may_set_coze_fields() {
+        return Err(ApiError::bad_request(
+            "unsupported_parameter",
+            Some("coze".to_owned()),
+            "This key may not set Coze's fields: that takes allow_coze_fields in its entry.",
+        ));
+    }
     let naming = Naming::of(&headers, &request)?;
     let prompt = prompt(&model, &request)?;
     if naming.name.is_some() && request.choices > 1 && model.memory != Memory::Off {
@@ -94,7 +101,7 @@ async fn answer(
     // holds.
     let has_name = model.target.callee.converses() || naming.name.is_some();
     let name = placed.lent.as_ref().filter(|_| has_name).map(|lent| lent.name());
-    let has_parameters = request.ask.parameters.is_some();
+    let has_parameters = request.ask.given.parameters.is_some();
     let (mut order, trimmed) = turn.order(placed, prompt, &request).await?;
     order.meter = permit.meter();
     let mut remarks = Remarks { ignored: request.ignored, trimmed, name, note: None };
@@ -143,9 +150,7 @@ fn prompt(model: &Model, request: &Request) -> Result<Prompt, ApiError> {
         )
     })?;
     let Target { deployment, callee, .. } = &model.target;
-    callee
-        .check(&prompt, deployment.kind, request.ask.parameters.as_deref())
-        .map_err(|error| refused(&error))?;
+    callee.check(&prompt, deployment.kind, &request.ask.given).map_err(|error| refused(&error))?;
     Ok(prompt)
 }
 
@@ -197,6 +202,8 @@ fn refused(error: &Refused) -> ApiError {
             return context_length_exceeded(&why);
         }
         Refused::NoForm(_) => ("invalid_value", "messages"),
+        Refused::ForBots => ("unsupported_parameter", "coze"),
+        Refused::Taken(_) => ("invalid_value", "coze.custom_variables"),
         Refused::TooMany(_) => return context_length_exceeded(&error.to_string()),
         Refused::Unfit(Unfit::Image) => ("unsupported_content", "messages"),
         Refused::Unfit(Unfit::NoObject(_)) => ("invalid_value", "messages"),

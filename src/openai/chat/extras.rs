@@ -1,7 +1,7 @@
 //! The `coze` object: what Coze says and OpenAI's format has no place for.
 
 use super::write_string;
-use crate::turn::{Field, Reply, Wants, escape_into};
+use crate::turn::{Did, Field, Reply, Step, Wants, escape_into};
 
 /// Coze's extras of one choice.
 #[derive(Clone, Debug, Default)]
@@ -10,6 +10,7 @@ pub(crate) struct Extras {
     pub(crate) chat: Option<String>,
     pub(crate) log_id: Option<String>,
     pub(super) suggestions: Vec<String>,
+    pub(super) steps: Vec<Step>,
     pub(super) wants: Option<Wants>,
     pub(super) debug_url: Option<String>,
 }
@@ -21,6 +22,7 @@ impl From<&Reply> for Extras {
             chat: reply.chat.clone(),
             log_id: reply.log_id.clone(),
             suggestions: reply.suggestions.clone(),
+            steps: reply.steps.clone(),
             wants: reply.wants.clone(),
             debug_url: reply.debug_url.clone(),
         }
@@ -65,11 +67,37 @@ fn write_one(out: &mut Vec<u8>, extras: &Extras) {
         out.extend_from_slice(b"\"follow_ups\":");
         write_strings(out, &extras.suggestions);
     }
+    if !extras.steps.is_empty() {
+        comma(out, &mut first);
+        write_steps(out, &extras.steps);
+    }
     if let Some(wants) = &extras.wants {
         comma(out, &mut first);
         write_wants(out, wants);
     }
     out.push(b'}');
+}
+
+/// `"steps":[…]`: what the bot did on its way.
+fn write_steps(out: &mut Vec<u8>, steps: &[Step]) {
+    out.extend_from_slice(b"\"steps\":[");
+    for (at, Step { did, name, text }) in steps.iter().enumerate() {
+        out.extend_from_slice(if at > 0 { b",{".as_slice() } else { b"{" });
+        let (kind, content) = match did {
+            Did::Recall => ("knowledge", "content"),
+            Did::Call => ("tool_call", "arguments"),
+            Did::Return => ("tool_result", "content"),
+        };
+        write_string(out, "type", kind);
+        for (field, value) in [("name", name.as_deref()), (content, Some(text.as_str()))] {
+            if let Some(value) = value {
+                out.push(b',');
+                write_string(out, field, value);
+            }
+        }
+        out.push(b'}');
+    }
+    out.push(b']');
 }
 
 /// `"interrupt":{…}`: what the answer waits for.

@@ -119,7 +119,7 @@ impl Passing<'_, '_> {
             }
             Event::Usage(usage) => self.account.usage = Some(*usage),
             Event::Finished(_) => return,
-            Event::Logged(_) | Event::Suggestion(_) | Event::Debug(_) => {}
+            Event::Logged(_) | Event::Suggestion(_) | Event::Step(_) | Event::Debug(_) => {}
         }
         self.shaping.push(event, self.sink);
     }

@@ -179,14 +179,14 @@ impl Run {
         self.strays.extend(self.account.ids.as_ref().map(|ids| ids.conversation.clone()));
         self.strays.extend(self.lent.as_ref().and_then(|lent| lent.place()).map(str::to_owned));
         self.abandon();
-        let Replay { mut prompt, user_id, may_trim, parameters } = replay;
+        let Replay { mut prompt, user_id, may_trim, given } = replay;
         let target = self.target.clone();
         let asking = Asking {
             kind: target.deployment.kind,
             user_id: &user_id,
             conversation: None,
             answering: None,
-            parameters: parameters.as_deref(),
+            given: &given,
         };
         let called = target.callee.call(&mut prompt, asking);
         if let Some(lent) = &mut self.lent {

@@ -15,15 +15,15 @@ use crate::turn::SystemRule;
 
 pub(super) fn build(runs: Runs, system: &SystemRule, report: &mut Report) -> Option<Callee> {
     Some(match runs {
-        Runs::Bot(id) => Callee::Bot(checked(id?, "bot", report)?),
+        Runs::Bot(table) => Callee::Bot(Arc::new(super::bot::build(*table, system, report)?)),
         Runs::Workflow(table) => Callee::Workflow(Arc::new(workflow(*table, system, report)?)),
         Runs::Chatflow(table, follow_ups) => {
-            Callee::Chatflow(Arc::new(chatflow(table, follow_ups, system, report)?))
+            Callee::Chatflow(Arc::new(chatflow(*table, follow_ups, system, report)?))
         }
     })
 }
 
-fn checked(id: Item<String>, what: &str, report: &mut Report) -> Option<String> {
+pub(super) fn checked(id: Item<String>, what: &str, report: &mut Report) -> Option<String> {
     if is_id(&id.value) {
         return Some(id.value);
     }
@@ -43,7 +43,7 @@ fn within(within: OneOf, report: &mut Report) -> Option<Within> {
 }
 
 /// The parameter that takes the system text.
-fn variable(system: &SystemRule) -> Option<&str> {
+pub(super) fn variable(system: &SystemRule) -> Option<&str> {
     match system {
         SystemRule::Variable(name) => Some(name.as_str()),
         _ => None,

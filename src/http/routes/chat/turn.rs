@@ -122,7 +122,7 @@ impl Turn<'_> {
             user_id: &user_id,
             conversation: conversation.as_deref(),
             answering: question.as_ref().map(|asked| Answering { kind: asked.kind, form: &asked.form }),
-            parameters: request.ask.parameters.as_deref(),
+            given: &request.ask.given,
         };
         let called = self.call(&mut sent, asking);
         let (call, trimmed) = match called {
@@ -134,10 +134,9 @@ impl Turn<'_> {
                 return Err(error);
             }
         };
-        let parameters = &request.ask.parameters;
         let replay = whole.map(|prompt| {
-            let (user_id, parameters) = (user_id.clone(), parameters.clone());
-            Box::new(Replay { prompt, user_id, may_trim, parameters })
+            let (user_id, given) = (user_id.clone(), request.ask.given.clone());
+            Box::new(Replay { prompt, user_id, may_trim, given })
         });
         let order = Order {
             target: self.model.target.clone(),

@@ -8,6 +8,7 @@
 use serde::Deserialize;
 
 use super::Request;
+use super::coze::Coze;
 use super::fault::Fault;
 use super::json::{Bool, Given, Integer, Map, Number, Object, Str, Text, TextOr, Whole};
 use super::parameters::{
@@ -15,7 +16,7 @@ use super::parameters::{
 };
 use super::parameters::{check_function_call, check_tool_choice, choices};
 use super::transcript::Transcript;
-use crate::turn::Ask;
+use crate::turn::{self, Ask};
 
 /// The whole body; a field that is null is one that is not there.
 #[derive(Debug, Default, Deserialize)]
@@ -40,6 +41,7 @@ pub(super) struct Body<'a> {
     conversation_id: Option<Text<'a>>,
     #[serde(borrow)]
     parameters: Option<Parameters<'a>>,
+    coze: Option<Coze>,
     #[serde(borrow)]
     metadata: Option<Metadata<'a>>,
 
@@ -92,6 +94,8 @@ impl Body<'_> {
         let user = [self.user, self.safety_identifier].into_iter().flatten().find(|Text(id)| !id.is_empty());
         let stream = self.stream.unwrap_or(false);
         let include_usage = self.stream_options.and_then(|Object(options)| options.include_usage);
+        let extras = self.coze.map(Coze::into_extras).transpose().map_err(|fault| fault.within("coze"))?;
+        let extras = extras.map(Box::new);
         let names = [
             ("conversation_id", self.conversation_id),
             ("metadata.conversation_id", self.metadata.and_then(|metadata| metadata.conversation_id)),
@@ -107,7 +111,10 @@ impl Body<'_> {
             ask: Ask {
                 user: user.map(|Text(user)| user.into_owned()),
                 stop,
-                parameters: self.parameters.map(|Parameters(object)| object.get().to_owned()),
+                given: turn::Given {
+                    parameters: self.parameters.map(|Parameters(object)| object.get().to_owned()),
+                    extras,
+                },
                 ..transcript
             },
         })
