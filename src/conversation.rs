@@ -28,7 +28,7 @@ mod thread;
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use fingerprint::{Chain, Fingerprints, Space};
@@ -64,8 +64,8 @@ pub struct Conversations {
 
 struct Shared {
     store: Arc<dyn Store>,
-    /// Known once the store has been asked.
-    prints: OnceLock<Fingerprints>,
+    /// Known once the store has been asked, with its secret.
+    prints: Mutex<Option<([u8; 32], Arc<Fingerprints>)>>,
     /// The leases of turns that go on.
     leases: Mutex<HashSet<Lease>>,
     health: Health,
@@ -132,7 +132,7 @@ impl Conversations {
         let store: Arc<dyn Store> = Arc::new(Kept::new(store));
         let shared = Shared {
             store,
-            prints: OnceLock::new(),
+            prints: Mutex::default(),
             leases: Mutex::new(HashSet::new()),
             health: Health::default(),
         };
@@ -158,8 +158,24 @@ impl Conversations {
     /// If the store is away.
     pub async fn begin(&self, wanted: &Wanted<'_>) -> Result<Begun, Unavailable> {
         let prints = self.prints().await?;
+        let mut begun = self.begin_under(&prints, wanted).await;
+        if begun.is_err() {
+            // One that has forgotten its secret has another by now.
+            let now = self.prints().await?;
+            if !Arc::ptr_eq(&now, &prints) {
+                begun = self.begin_under(&now, wanted).await;
+            }
+        }
+        self.seen(begun)
+    }
+
+    async fn begin_under(
+        &self,
+        prints: &Arc<Fingerprints>,
+        wanted: &Wanted<'_>,
+    ) -> Result<Begun, Unavailable> {
         let reading = read(prints, wanted);
-        let id = Id::random().map_err(|error| Unavailable(error.to_string()))?;
+        let id = Id::random();
         let by = match wanted.name {
             // Nothing can be known of a beginning.
             None if reading.sent.is_first() => return Ok(self.unknown(id, wanted, reading, None)),
@@ -170,7 +186,7 @@ impl Conversations {
             Some(Name::Own(id)) => By::Id { id: *id, space: reading.space },
             Some(Name::Nobodys) => return Ok(Begun::NotFound),
         };
-        let claimed = self.seen(self.shared.store.claim(by, LEASE).await)?;
+        let claimed = self.shared.store.claim(by, LEASE).await?;
         let is_run = wanted.space.is_run();
         Ok(match (claimed, wanted.name) {
             (Claimed::Absent { begun: true } | Claimed::Ambiguous, None) if is_run => Begun::Lost,
@@ -262,16 +278,22 @@ impl Conversations {
         }
     }
 
-    async fn prints(&self) -> Result<&Fingerprints, Unavailable> {
-        if let Some(prints) = self.known_prints() {
-            return Ok(prints);
-        }
+    async fn prints(&self) -> Result<Arc<Fingerprints>, Unavailable> {
         let secret = self.seen(self.shared.store.secret().await)?;
-        Ok(self.shared.prints.get_or_init(|| Fingerprints::new(&secret)))
+        let mut known = self.shared.prints.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some((same, prints)) if *same == secret => Ok(Arc::clone(prints)),
+            _ => {
+                let prints = Arc::new(Fingerprints::new(&secret));
+                *known = Some((secret, Arc::clone(&prints)));
+                Ok(prints)
+            }
+        }
     }
 
-    fn known_prints(&self) -> Option<&Fingerprints> {
-        self.shared.prints.get()
+    fn known_prints(&self) -> Option<Arc<Fingerprints>> {
+        let known = self.shared.prints.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().map(|(_, prints)| Arc::clone(prints))
     }
 
     fn hold(&self, lease: Lease) -> Hold {

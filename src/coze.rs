@@ -18,6 +18,7 @@ mod json;
 pub mod messages;
 mod reader;
 pub mod retrieve;
+mod scan;
 pub mod sse;
 pub mod token;
 pub mod workflow;

@@ -15,7 +15,8 @@
 //!   free ────────────────▶ lent (lease, fence) ──────────────▶ free
 //!    ▲                       │       │  │ settle(Drop)
 //!    └── purge ──▶ gone ◀────┼───────┼──┘
-//!                            │ lease runs out
+//!                            │ lease runs out,
+//!                            │ settle(Abandon)
 //!                            ▼
 //!                        abandoned ── claim ──▶ lent, told that it was
 //! ```
@@ -119,7 +120,7 @@ pub enum By {
 pub struct Lease {
     /// The entry.
     pub id: Id,
-    /// Counts the claims of this entry, from 1.
+    /// Rises with each claim of this entry, from 1.
     pub fence: u64,
 }
 
@@ -159,6 +160,10 @@ pub enum Outcome {
     Keep(Entry),
     /// The entry is forgotten.
     Drop,
+    /// The entry is free, and abandoned as if the lease had run out: whoever
+    /// claims it next is told so, and it has no head. No use of it. What was
+    /// settled stays so.
+    Abandon,
 }
 
 /// What came of settling.
@@ -189,7 +194,7 @@ pub struct Counts {
 /// may still renew or settle until then.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The key of all keyed hashes: random, made at the store's first use and
-    /// the same ever after.
+    /// the same ever after, unless the store has lost all that it knew.
     fn secret(&self) -> Pending<'_, [u8; 32]>;
 
     /// Looks for an entry and lends it for `lease`. An entry whose lease has
@@ -202,7 +207,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Ends a lease. One that has run out still settles, unless the entry was
     /// claimed again or purged since. Who does not know whether settling was
-    /// done may settle again in the same way.
+    /// done may settle again in the same way; what was dropped or abandoned is
+    /// lost by then.
     fn settle(&self, lease: Lease, outcome: Outcome) -> Pending<'_, Settled>;
 
     /// Remembers a new entry, free from the beginning. If its id is known, it
@@ -232,14 +238,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
 impl Id {
     /// A new one: 128 random bits, as hard to guess as a key. Stores count on
-    /// ids and keys being spread evenly.
-    ///
-    /// # Errors
-    /// If the system gives no random bytes.
-    pub fn random() -> Result<Self, getrandom::Error> {
-        let mut id = [0; 16];
-        getrandom::fill(&mut id)?;
-        Ok(Self(id))
+    /// ids and keys being spread evenly. From a generator that the system
+    /// seeds now and then: asking the system for each costs half a
+    /// microsecond.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(rand::random())
     }
 }
 

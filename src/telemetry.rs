@@ -1,5 +1,6 @@
 //! The log: where it goes and in what form. And the metrics.
 
+mod json;
 pub mod metrics;
 
 use std::io::IsTerminal as _;
@@ -28,7 +29,7 @@ pub fn init(format: Format, filter: &str) -> Result<(), tracing_subscriber::filt
     // A second call changes nothing: the first one's log goes on.
     let _ = match format {
         Format::Text => builder.try_init(),
-        Format::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
+        Format::Json => builder.event_format(json::Json).try_init(),
     };
     Ok(())
 }

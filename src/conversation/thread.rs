@@ -388,7 +388,7 @@ impl Settlement {
                 let inserted = memory.shared.store.insert(entry).await;
                 memory.seen(inserted).map(|()| Settled::Done)
             }
-            (Held::New(_), Outcome::Drop) => Ok(Settled::Done),
+            (Held::New(_), Outcome::Drop | Outcome::Abandon) => Ok(Settled::Done),
         }
     }
 }

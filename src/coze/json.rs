@@ -11,6 +11,7 @@ use serde::de::{Deserializer, Visitor};
 use serde_json::value::RawValue;
 
 use super::error;
+use super::scan::Value;
 use crate::turn::{Failure, Kind, Text};
 
 /// A short text that may come as a string, a number or null.
@@ -51,8 +52,49 @@ impl<'de: 'a, 'a> Deserialize<'de> for Word<'a> {
     }
 }
 
+impl<'a> Word<'a> {
+    /// A value as a word; `None` if a parser has to say what it is.
+    pub(in crate::coze) fn of(value: Value<'a>) -> Option<Self> {
+        match value {
+            Value::Text { literal, escaped: false } => {
+                let inside = literal.strip_prefix('"')?.strip_suffix('"')?;
+                Some(Self(Cow::Borrowed(inside)))
+            }
+            // A number may be written in several ways: this one is its own.
+            Value::Number(digits) if digits.len() < 19 && digits.bytes().all(|b| b.is_ascii_digit()) => {
+                Some(Self(Cow::Borrowed(digits)))
+            }
+            Value::Null => Some(Self::default()),
+            _ => None,
+        }
+    }
+}
+
+/// A value as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::coze) struct Raw<'a>(pub(in crate::coze) &'a str);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&RawValue>::deserialize(deserializer).map(|raw| Self(raw.get()))
+    }
+}
+
+impl<'a> Raw<'a> {
+    pub(in crate::coze) fn of(value: Value<'a>) -> Option<Self> {
+        (value != Value::Null).then(|| Self(value.raw()))
+    }
+}
+
+/// What a plain object of this kind says, found without a parser.
+pub(in crate::coze) trait Plain<'a>: Sized {
+    /// `None` if the text is not a plain object of this kind: a parser has to
+    /// say what it is.
+    fn plain(text: &'a str) -> Option<Self>;
+}
+
 /// An error with its number, which is a string on some endpoints.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(in crate::coze) struct Fault<'a> {
     #[serde(borrow, alias = "error_code")]
@@ -88,25 +130,34 @@ pub(in crate::coze) fn unnamed_error(data: &[u8]) -> Option<Failure> {
 
 /// Reads an event's data.
 pub(in crate::coze) fn parse<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, Failure> {
-    let garbage = |detail: String| {
-        Failure::new(Kind::Broken, "Coze sent an event that makes no sense.").with_detail(detail)
-    };
+    serde_json::from_str(object(data)?).map_err(|error| garbage(error.to_string()))
+}
+
+/// Reads an event's data that is a plain object, as a rule.
+pub(in crate::coze) fn parse_plain<'a, T: Plain<'a> + Deserialize<'a>>(data: &'a [u8]) -> Result<T, Failure> {
+    let text = object(data)?;
+    T::plain(text).map_or_else(|| serde_json::from_str(text), Ok).map_err(|error| garbage(error.to_string()))
+}
+
+/// The text of an object.
+fn object(data: &[u8]) -> Result<&str, Failure> {
     // An array would be taken for an object by the order of its fields.
     if !data.trim_ascii_start().starts_with(b"{") {
         return Err(garbage("the data is not an object".to_owned()));
     }
     // Checked once here; the parser then need not check every string.
-    let text = std::str::from_utf8(data).map_err(|error| garbage(error.to_string()))?;
-    serde_json::from_str(text).map_err(|error| garbage(error.to_string()))
+    std::str::from_utf8(data).map_err(|error| garbage(error.to_string()))
+}
+
+fn garbage(detail: String) -> Failure {
+    Failure::new(Kind::Broken, "Coze sent an event that makes no sense.").with_detail(detail)
 }
 
 /// A field that holds text.
-pub(in crate::coze) fn string(raw: Option<&RawValue>) -> Result<Option<Text<'_>>, Failure> {
+pub(in crate::coze) fn string(raw: Option<Raw<'_>>) -> Result<Option<Text<'_>>, Failure> {
     raw.map(|raw| {
-        Text::from_json_literal(raw.get()).ok_or_else(|| {
-            Failure::new(Kind::Broken, "Coze sent an event that makes no sense.")
-                .with_detail("the text of a message is not a string")
-        })
+        Text::from_json_literal(raw.0)
+            .ok_or_else(|| garbage("the text of a message is not a string".to_owned()))
     })
     .transpose()
 }

@@ -3,14 +3,15 @@
 //! In come the steps of [`Store`], out go the same to the store behind. Who
 //! drops a claim (a client that hangs up while it is made) leaves it either
 //! done or not done; one that is done would hold its entry until the lease
-//! has run out. Here every claim is made to its end, and given back if there
-//! is nobody to take it.
+//! has run out. Here every claim that was begun is made to its end, and given
+//! back if there is nobody to take it.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 
 use super::{By, Claimed, Counts, Entry, Id, Lease, Listed, Outcome, Pending, Settled, Store, Unavailable};
 
@@ -18,9 +19,12 @@ use super::{By, Claimed, Counts, Entry, Id, Lease, Listed, Outcome, Pending, Set
 #[derive(Debug)]
 pub struct Kept(Arc<dyn Store>);
 
-/// A claim on its way to whoever made it.
-struct Parcel {
-    claimed: Option<Claimed>,
+/// A claim that is made. Dropped half-way it goes on by itself.
+struct Making {
+    /// Until it is made.
+    claim: Option<Pending<'static, Claimed>>,
+    /// Whether it was begun: what was not, is not made.
+    begun: bool,
     store: Arc<dyn Store>,
     runtime: Handle,
 }
@@ -33,19 +37,43 @@ impl Kept {
     }
 }
 
-impl Drop for Parcel {
+impl Future for Making {
+    type Output = Result<Claimed, Unavailable>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.begun = true;
+        let Some(claim) = &mut self.claim else { return Poll::Pending };
+        let made = ready!(claim.as_mut().poll(cx));
+        self.claim = None;
+        Poll::Ready(made)
+    }
+}
+
+impl Drop for Making {
     fn drop(&mut self) {
-        // An abandoned one stays so: what has happened to it is not known.
-        if let Some(Claimed::Lent { lease, entry, abandoned: false }) = self.claimed.take() {
+        if let Some(claim) = self.claim.take().filter(|_| self.begun) {
             let store = Arc::clone(&self.store);
             self.runtime.spawn(async move {
-                // One that the claim has made holds nothing.
-                let outcome = if entry.value.is_empty() { Outcome::Drop } else { Outcome::Keep(entry) };
-                if let Err(away) = store.settle(lease, outcome).await {
-                    tracing::debug!(%away, "a claim that nobody waits for could not be put back");
+                if let Ok(Claimed::Lent { lease, entry, abandoned }) = claim.await {
+                    give_back(&*store, lease, entry, abandoned).await;
                 }
             });
         }
+    }
+}
+
+async fn give_back(store: &dyn Store, lease: Lease, entry: Entry, abandoned: bool) {
+    let outcome = if abandoned {
+        // It stays so: what has happened to it is not known.
+        Outcome::Abandon
+    } else if entry.value.is_empty() {
+        // One that the claim has made holds nothing.
+        Outcome::Drop
+    } else {
+        Outcome::Keep(entry)
+    };
+    if let Err(away) = store.settle(lease, outcome).await {
+        tracing::debug!(%away, "a claim that nobody waits for could not be put back");
     }
 }
 
@@ -59,23 +87,11 @@ impl Store for Kept {
     }
 
     fn claim(&self, by: By, lease: Duration) -> Pending<'_, Claimed> {
+        let store = Arc::clone(&self.0);
+        let claim = Box::pin(async move { store.claim(by, lease).await });
         Box::pin(async move {
-            let (sender, receiver) = oneshot::channel();
             let (store, runtime) = (Arc::clone(&self.0), Handle::current());
-            tokio::spawn(async move {
-                let parcel = match store.claim(by, lease).await {
-                    Ok(claimed) => {
-                        let store = Arc::clone(&store);
-                        Ok(Parcel { claimed: Some(claimed), store, runtime })
-                    }
-                    Err(away) => Err(away),
-                };
-                // Dropped where nobody takes it.
-                drop(sender.send(parcel));
-            });
-            let ended = || Unavailable("the claim was not made to its end".to_owned());
-            let mut parcel = receiver.await.map_err(|_| ended())??;
-            parcel.claimed.take().ok_or_else(ended)
+            Making { claim: Some(claim), begun: false, store, runtime }.await
         })
     }
 
@@ -110,58 +126,97 @@ impl Store for Kept {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::poll;
+    use tokio::task::yield_now;
+
     use super::super::memory::Memory;
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
+    const BY_HEAD: By = By::Head { head: [1; 16], root: [1; 16] };
 
     fn entry() -> Entry {
         let key = Some([1; 16]);
         Entry { id: Id([1; 16]), space: [0; 16], head: key, name: None, root: key, value: vec![1] }
     }
 
+    async fn memory() -> Arc<dyn Store> {
+        let memory = Memory::new(HOUR).unwrap();
+        memory.insert(entry()).await.unwrap();
+        Arc::new(memory)
+    }
+
+    /// A claim that takes a while before and after it is made.
+    fn slow(store: &Arc<dyn Store>, by: By) -> Making {
+        let behind = Arc::clone(store);
+        let claim = Box::pin(async move {
+            yield_now().await;
+            let claimed = behind.claim(by, HOUR).await;
+            yield_now().await;
+            claimed
+        });
+        Making { claim: Some(claim), begun: false, store: Arc::clone(store), runtime: Handle::current() }
+    }
+
+    /// Drops a claim after so many polls and waits until all it had is free.
+    async fn leave(store: &Arc<dyn Store>, by: By, polls: usize) {
+        let mut claim = slow(store, by);
+        for _ in 0..polls {
+            assert!(poll!(&mut claim).is_pending());
+        }
+        drop(claim);
+        let freed = async {
+            for _ in 0..10 {
+                yield_now().await;
+            }
+            while store.list(None, 9).await.unwrap().iter().any(|listed| listed.lent) {
+                yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), freed).await.expect("nobody holds it");
+    }
+
     #[tokio::test]
     async fn a_claim_that_nobody_waits_for_is_put_back_as_it_was() {
-        let memory: Arc<dyn Store> = Arc::new(Memory::new(HOUR).unwrap());
-        let store = Kept::new(Arc::clone(&memory));
-        store.insert(entry()).await.unwrap();
-        let by = By::Head { head: [1; 16], root: [1; 16] };
-        // Polled once: the claim is on its way, and its maker gone.
-        let mut claim = store.claim(by, HOUR);
-        assert!(futures_util::poll!(&mut claim).is_pending());
-        tokio::task::yield_now().await;
-        assert!(memory.list(None, 1).await.unwrap()[0].lent);
-        drop(claim);
-        while memory.list(None, 1).await.unwrap()[0].lent {
-            tokio::task::yield_now().await;
+        let memory = memory().await;
+        for polls in 0..=2 {
+            leave(&memory, BY_HEAD, polls).await;
         }
-        let again = store.claim(by, HOUR).await.unwrap();
-        let Claimed::Lent { entry: known, abandoned: false, .. } = again else { panic!("{again:?}") };
-        assert_eq!(known, entry());
+        let again = Kept::new(memory).claim(BY_HEAD, HOUR).await.unwrap();
+        let Claimed::Lent { lease, entry: known, abandoned: false } = again else { panic!("{again:?}") };
+        assert_eq!((lease.fence, known), (3, entry()), "of three it was made twice");
     }
 
     #[tokio::test]
     async fn an_entry_that_a_lost_claim_has_made_is_gone() {
-        let memory: Arc<dyn Store> = Arc::new(Memory::new(HOUR).unwrap());
-        let store = Kept::new(Arc::clone(&memory));
-        let mut claim = store.claim(By::Name { name: [2; 16], space: [0; 16], id: Id([9; 16]) }, HOUR);
-        assert!(futures_util::poll!(&mut claim).is_pending());
-        tokio::task::yield_now().await;
+        let memory = memory().await;
+        let by = By::Name { name: [2; 16], space: [0; 16], id: Id([9; 16]) };
+        let mut claim = slow(&memory, by);
+        assert!(poll!(&mut claim).is_pending() && poll!(&mut claim).is_pending());
         assert_eq!(memory.counts().await.unwrap().named, 1);
         drop(claim);
-        while memory.counts().await.unwrap().entries > 0 {
-            tokio::task::yield_now().await;
+        while memory.counts().await.unwrap().named > 0 {
+            yield_now().await;
         }
     }
 
     #[tokio::test]
+    async fn an_abandoned_claim_that_nobody_waits_for_stays_abandoned_and_is_free() {
+        let memory = memory().await;
+        let by = By::Id { id: entry().id, space: entry().space };
+        assert!(matches!(memory.claim(by, Duration::ZERO).await, Ok(Claimed::Lent { .. })));
+        leave(&memory, by, 2).await;
+        let again = memory.claim(by, HOUR).await.unwrap();
+        let Claimed::Lent { entry: known, abandoned: true, .. } = again else { panic!("{again:?}") };
+        assert_eq!(known, Entry { head: None, ..entry() });
+    }
+
+    #[tokio::test]
     async fn a_claim_that_is_waited_for_is_held() {
-        let memory: Arc<dyn Store> = Arc::new(Memory::new(HOUR).unwrap());
-        let store = Kept::new(Arc::clone(&memory));
-        store.insert(entry()).await.unwrap();
+        let store = Kept::new(memory().await);
         let by = By::Id { id: entry().id, space: entry().space };
         assert!(matches!(store.claim(by, HOUR).await, Ok(Claimed::Lent { .. })));
-        tokio::task::yield_now().await;
+        yield_now().await;
         assert!(matches!(store.claim(by, HOUR).await, Ok(Claimed::Busy(_))));
     }
 }

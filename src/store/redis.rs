@@ -16,10 +16,10 @@ mod link;
 mod reply;
 mod shared;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::{RedisError, Script, ScriptInvocation, Value};
-use tokio::sync::OnceCell;
 
 use super::{
     By, Claimed, Counts, Entry, Id, Key, Lease, Listed, Outcome, Pending, Settled, Store, Unavailable,
@@ -44,7 +44,9 @@ pub struct Redis {
     ttl: u64,
     scripts: Scripts,
     limits: shared::Limits,
-    secret: OnceCell<[u8; 32]>,
+    /// As the server told it. One that has forgotten everything since takes
+    /// it again, so that all who know it still find the same by the same keys.
+    secret: Mutex<Option<[u8; 32]>>,
 }
 
 #[derive(Debug)]
@@ -90,7 +92,7 @@ impl Redis {
     /// If the URL names no server.
     pub fn new(url: &Secret, prefix: &str, ttl: Duration) -> Result<Self, BadUrl> {
         let link = Link::new(url).map_err(BadUrl)?;
-        let (scripts, secret) = (Scripts::new(), OnceCell::new());
+        let (scripts, secret) = (Scripts::new(), Mutex::new(None));
         Ok(Self {
             link,
             prefix: prefix.to_owned(),
@@ -106,6 +108,25 @@ impl Redis {
         let mut call = script.key(self.prefix.as_str());
         call.arg(self.ttl);
         call
+    }
+
+    /// The same for one that is only to be done under the secret that keys
+    /// were made with.
+    fn begin_known<'a>(&self, script: &'a Script) -> ScriptInvocation<'a> {
+        let mut call = self.begin(script);
+        let secret = *self.known_secret();
+        call.arg(secret.as_ref().map_or(&[][..], <[u8; 32]>::as_slice));
+        call
+    }
+
+    fn known_secret(&self) -> MutexGuard<'_, Option<[u8; 32]>> {
+        self.secret.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The server goes by another secret.
+    fn is_strange(&self) -> Unavailable {
+        *self.known_secret() = None;
+        Unavailable("the server has forgotten everything, its secret too".to_owned())
     }
 
     async fn reply(&self, call: &ScriptInvocation<'_>, again: Again) -> Result<Reply, Unavailable> {
@@ -140,12 +161,22 @@ fn millis(duration: Duration) -> u64 {
 
 impl Store for Redis {
     fn secret(&self) -> Pending<'_, [u8; 32]> {
-        Box::pin(async { self.secret.get_or_try_init(|| self.ask_secret()).await.copied() })
+        Box::pin(async {
+            let known = *self.known_secret();
+            match known {
+                Some(secret) => Ok(secret),
+                None => {
+                    let secret = self.ask_secret().await?;
+                    *self.known_secret() = Some(secret);
+                    Ok(secret)
+                }
+            }
+        })
     }
 
     fn claim(&self, by: By, lease: Duration) -> Pending<'_, Claimed> {
         Box::pin(async move {
-            let mut call = self.begin(&self.scripts.claim);
+            let mut call = self.begin_known(&self.scripts.claim);
             call.arg(millis(lease));
             match &by {
                 By::Head { head, root } => call.arg("h").arg(head).arg(root),
@@ -153,7 +184,7 @@ impl Store for Redis {
                 By::Id { id, space } => call.arg("i").arg(&id.0).arg(space),
             };
             // Lent twice would be lent to nobody.
-            self.reply(&call, Again::No).await?.claimed()
+            self.reply(&call, Again::No).await?.claimed()?.ok_or_else(|| self.is_strange())
         })
     }
 
@@ -174,10 +205,18 @@ impl Store for Redis {
             call.arg(&lease.id.0).arg(lease.fence);
             let again = match outcome {
                 Outcome::Keep(entry) => {
+                    call.arg("keep");
                     add_entry(&mut call, &Entry { id: lease.id, ..entry });
                     Again::Yes
                 }
-                Outcome::Drop => Again::No,
+                Outcome::Drop => {
+                    call.arg("drop");
+                    Again::No
+                }
+                Outcome::Abandon => {
+                    call.arg("abandon");
+                    Again::No
+                }
             };
             let done: u64 = self.link.call(&call, again).await?;
             Ok(if done > 0 { Settled::Done } else { Settled::Lost })
@@ -186,9 +225,10 @@ impl Store for Redis {
 
     fn insert(&self, entry: Entry) -> Pending<'_, ()> {
         Box::pin(async move {
-            let mut call = self.begin(&self.scripts.insert);
+            let mut call = self.begin_known(&self.scripts.insert);
             add_entry(&mut call, &entry);
-            self.link.call::<u64>(&call, Again::Yes).await.map(drop)
+            let done: u64 = self.link.call(&call, Again::Yes).await?;
+            if done > 0 { Ok(()) } else { Err(self.is_strange()) }
         })
     }
 
@@ -220,8 +260,12 @@ impl Store for Redis {
 
     fn counts(&self) -> Pending<'_, Counts> {
         Box::pin(async move {
-            let call = self.begin(&self.scripts.counts);
-            self.reply(&call, Again::Yes).await?.counts()
+            let call = self.begin_known(&self.scripts.counts);
+            let (counts, is_ours) = self.reply(&call, Again::Yes).await?.counts()?;
+            if !is_ours {
+                self.is_strange();
+            }
+            Ok(counts)
         })
     }
 

@@ -66,7 +66,7 @@ pub(crate) struct Folder(PathBuf);
 impl Folder {
     fn new() -> Self {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-        let folder = folder.join(format!("conversations-{}", Id::random().unwrap()));
+        let folder = folder.join(format!("conversations-{}", Id::random()));
         std::fs::create_dir_all(&folder).unwrap();
         Self(folder)
     }

@@ -1,68 +1,34 @@
 //! Several gateways over one Redis. Without `COZEWAY_TEST_REDIS_SERVER`, the
 //! path of a `redis-server` or `valkey-server`, they are not tested.
 
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use cozeway::simulator::{Script, Step};
 use http::StatusCode;
 use serde_json::json;
 
+use crate::shared::redis::{FORGETS, KEEPS, Server};
 use crate::support::gateway::config;
 use crate::support::sse::Stream;
 use crate::support::{Coze, Gateway, SCRIPTED, Talk};
 
 /// A Redis of a test's own.
-struct Redis {
-    program: PathBuf,
-    child: Child,
-    port: u16,
-    folder: PathBuf,
-}
+struct Redis(Server);
 
 impl Redis {
-    fn start() -> Option<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let program = PathBuf::from(std::env::var_os("COZEWAY_TEST_REDIS_SERVER")?);
-        let name = format!("redis-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-        std::fs::create_dir_all(&folder).unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let child = launch(&program, &folder, port);
-        Some(Self { program, child, port, folder })
+    async fn start() -> Option<Self> {
+        Self::with(&KEEPS).await
     }
 
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    fn start_again(&mut self) {
-        self.child = launch(&self.program, &self.folder, self.port);
+    async fn with(settings: &[&str]) -> Option<Self> {
+        let mut server = Server::new(settings)?;
+        server.start().await;
+        Some(Self(server))
     }
 
     async fn gateway(&self, coze: &Coze, limits: &str) -> Gateway {
-        let url = format!("[state]\nurl = \"redis://127.0.0.1:{}/0\"\n", self.port);
+        let url = format!("[state]\nurl = \"{}/0\"\n", self.0.url());
         let gateway = Gateway::with(&config(coze, "", &format!("{limits}\n{url}"))).await;
         within("the store is there", async || state(&gateway).await == "ready").await;
         gateway
-    }
-}
-
-fn launch(program: &PathBuf, folder: &PathBuf, port: u16) -> Child {
-    Command::new(program)
-        .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "yes"])
-        .arg("--dir")
-        .arg(folder)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap()
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 
@@ -98,7 +64,7 @@ async fn held(coze: &Coze, gateway: &Gateway) -> Stream {
 
 #[tokio::test]
 async fn a_conversation_goes_on_through_another_replica() {
-    let Some(redis) = Redis::start() else { return };
+    let Some(redis) = Redis::start().await else { return };
     let coze = Coze::start().await;
     let (a, b) = (redis.gateway(&coze, "").await, redis.gateway(&coze, "").await);
     let (via_a, via_b) = (Talk::new(&a, &coze, "echo"), Talk::new(&b, &coze, "echo"));
@@ -116,7 +82,7 @@ async fn a_conversation_goes_on_through_another_replica() {
 
 #[tokio::test]
 async fn limits_hold_together() {
-    let Some(redis) = Redis::start() else { return };
+    let Some(redis) = Redis::start().await else { return };
     let coze = Coze::start().await;
     let limits = "requests_per_minute = 6\nconcurrent_requests = 2\n[limits]\nrequests_per_minute = 100";
     let (a, b) = (redis.gateway(&coze, limits).await, redis.gateway(&coze, limits).await);
@@ -136,7 +102,7 @@ async fn limits_hold_together() {
 
 #[tokio::test]
 async fn slots_and_tokens_are_counted_together() {
-    let Some(redis) = Redis::start() else { return };
+    let Some(redis) = Redis::start().await else { return };
     let coze = Coze::start().await;
     let limits = "concurrent_requests = 1\n[limits]\ntokens_per_minute = 5";
     let (a, b) = (redis.gateway(&coze, limits).await, redis.gateway(&coze, limits).await);
@@ -162,7 +128,7 @@ async fn slots_and_tokens_are_counted_together() {
 
 #[tokio::test]
 async fn a_replica_that_dies_gives_back_what_it_held() {
-    let Some(redis) = Redis::start() else { return };
+    let Some(redis) = Redis::start().await else { return };
     let coze = Coze::start().await;
     let limits = "concurrent_requests = 2";
     let (a, b) = (redis.gateway(&coze, limits).await, redis.gateway(&coze, limits).await);
@@ -188,13 +154,13 @@ async fn a_replica_that_dies_gives_back_what_it_held() {
 
 #[tokio::test]
 async fn while_the_store_is_away_chats_without_a_name_go_on() {
-    let Some(mut redis) = Redis::start() else { return };
+    let Some(mut redis) = Redis::start().await else { return };
     let coze = Coze::start().await;
     let gateway = redis.gateway(&coze, "requests_per_minute = 1000").await;
     let talk = Talk::new(&gateway, &coze, "echo");
     talk.says(&["one"]).await.assert("new", "one");
     talk.named("n").says(&["a"]).await.assert("new", "a");
-    redis.kill();
+    redis.0.kill();
     let away = talk.says(&["one", "one", "two"]).await;
     away.assert("replayed; reason=state_unavailable", "one [one] two");
     assert_eq!(away.header("x-conversation-id"), None);
@@ -204,8 +170,31 @@ async fn while_the_store_is_away_chats_without_a_name_go_on() {
     assert_eq!(state(&gateway).await, "degraded");
     let ready = gateway.client.get(gateway.url("/readyz")).send().await.unwrap();
     assert_eq!(ready.status(), 200);
-    redis.start_again();
+    redis.0.start().await;
     within("the store is back", async || state(&gateway).await == "ready").await;
     talk.named("n").says(&["b"]).await.assert("continued", "a [a] b");
     talk.says(&["one", "one", "three"]).await.assert("continued", "one [one] three");
+}
+
+#[tokio::test]
+async fn gateways_agree_on_names_again_after_the_store_has_forgotten_everything() {
+    let Some(mut redis) = Redis::with(&FORGETS).await else { return };
+    let coze = Coze::start().await;
+    let old = redis.gateway(&coze, "").await;
+    let via_old = Talk::new(&old, &coze, "echo").named("n");
+    via_old.says(&["one"]).await.assert("new", "one");
+    redis.0.kill();
+    within("the store is away", async || state(&old).await == "degraded").await;
+    redis.0.start().await;
+    let new = redis.gateway(&coze, "").await;
+    let via_new = Talk::new(&new, &coze, "echo").named("n");
+    via_new.says(&["two"]).await.assert("new", "two");
+    // Only while it has not found the store again it may refuse.
+    let mut third = via_old.says(&["three"]).await;
+    while third.status != 200 {
+        assert_eq!(third.error(), (503, "state_unavailable"));
+        third = via_old.says(&["three"]).await;
+    }
+    third.assert("continued", "two [two] three");
+    via_new.says(&["four"]).await.assert("continued", "two [two] three [three] four");
 }

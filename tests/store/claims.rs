@@ -101,7 +101,7 @@ fn a_head_without_a_root_is_not_found() {
 #[test]
 fn a_new_name_makes_an_entry_and_lends_it() {
     each(async |stage| {
-        let made = Id::random().unwrap();
+        let made = Id::random();
         let lent = stage.lent(By::Name { name: key(7), space: key(8), id: made }).await;
         let entry =
             Entry { id: made, space: key(8), head: None, name: Some(key(7)), root: None, value: Vec::new() };
@@ -116,7 +116,7 @@ fn a_known_name_is_lent_again_whoever_asks() {
         let lent = stage.lent(name(7)).await;
         let entry = Entry { head: Some(key(2)), root: Some(key(3)), value: b"x".to_vec(), ..lent.entry };
         stage.settle(lent.lease, Outcome::Keep(entry.clone())).await;
-        let by = By::Name { name: key(7), space: key(9), id: Id::random().unwrap() };
+        let by = By::Name { name: key(7), space: key(9), id: Id::random() };
         let lent = stage.lent(by).await;
         assert_eq!((lent.entry, lent.lease.fence), (entry, 2));
         assert_eq!(stage.claim(head(2, 3)).await, BEGUN, "its head is gone with the claim");
@@ -183,7 +183,7 @@ fn an_id_is_found_in_its_own_space_only() {
         let entry = entry(2, 3);
         stage.insert(&entry).await;
         assert_eq!(stage.claim(By::Id { id: entry.id, space: key(9) }).await, ABSENT);
-        assert_eq!(stage.claim(By::Id { id: Id::random().unwrap(), space: entry.space }).await, ABSENT);
+        assert_eq!(stage.claim(By::Id { id: Id::random(), space: entry.space }).await, ABSENT);
         assert_eq!(stage.lent(id(&entry)).await.entry, entry);
     });
 }

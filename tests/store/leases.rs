@@ -61,6 +61,32 @@ fn a_dropped_entry_is_gone() {
 }
 
 #[test]
+fn what_is_abandoned_by_its_holder_is_free_and_says_so() {
+    each(async |stage| {
+        let entry = Entry { name: Some(key(7)), ..entry(2, 3) };
+        stage.insert(&entry).await;
+        let lent = stage.lent(head(2, 3)).await;
+        assert_eq!(stage.settle(lent.lease, Outcome::Abandon).await, Settled::Done);
+        assert!(!stage.store.list(None, 1).await.unwrap()[0].lent);
+        assert_eq!(stage.store.renew(vec![lent.lease], HOUR).await.unwrap(), [lent.lease], "it has ended");
+        assert_eq!(stage.settle(lent.lease, Outcome::Drop).await, Settled::Lost);
+        assert_eq!(stage.settle(lent.lease, Outcome::Abandon).await, Settled::Lost);
+        assert_eq!(stage.claim(head(2, 3)).await, BEGUN);
+        let again = stage.lent(name(7)).await;
+        assert!(again.abandoned && again.lease.fence > lent.lease.fence);
+        assert_eq!(again.entry, Entry { head: None, ..entry.clone() });
+        // It stays so until somebody knows better.
+        assert_eq!(stage.settle(again.lease, Outcome::Abandon).await, Settled::Done);
+        let again = stage.lent(id(&entry)).await;
+        assert!(again.abandoned);
+        assert_eq!(stage.settle(again.lease, Outcome::Keep(entry.clone())).await, Settled::Done);
+        assert_eq!(stage.settle(again.lease, Outcome::Abandon).await, Settled::Lost, "no lease is left");
+        let again = stage.lent(head(2, 3)).await;
+        assert_eq!((again.entry, again.abandoned), (entry, false));
+    });
+}
+
+#[test]
 fn settling_writes_all_of_the_entry() {
     each(async |stage| {
         let lent = stage.lent(name(7)).await;

@@ -18,6 +18,7 @@ enum Step {
     Id { id: u8, space: u8, is_kept: bool },
     Keep { lease: usize, entry: Face },
     Drop { lease: usize },
+    Abandon { lease: usize },
     Renew { leases: Vec<usize>, is_kept: bool },
     Insert { id: u8, entry: Face },
     Forget { id: u8 },
@@ -63,6 +64,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (id.clone(), few(), is_kept).prop_map(|(id, space, is_kept)| Step::Id { id, space, is_kept }),
         5 => (lease.clone(), face()).prop_map(|(lease, entry)| Step::Keep { lease, entry }),
         1 => lease.clone().prop_map(|lease| Step::Drop { lease }),
+        1 => lease.clone().prop_map(|lease| Step::Abandon { lease }),
         1 => (prop::collection::vec(lease, 0..4), is_kept)
             .prop_map(|(leases, is_kept)| Step::Renew { leases, is_kept }),
         5 => (id.clone(), face()).prop_map(|(id, entry)| Step::Insert { id, entry }),
@@ -139,12 +141,18 @@ impl Model {
     }
 
     fn settle(&mut self, lease: Lease, outcome: Outcome) -> Settled {
-        if self.row(lease.id).is_none_or(|row| row.fence != lease.fence) {
+        let row = self.row(lease.id).filter(|row| row.fence == lease.fence);
+        if row.is_none_or(|row| outcome == Outcome::Abandon && row.lent.is_none()) {
             return Settled::Lost;
         }
         match outcome {
             Outcome::Keep(entry) => self.put(entry, lease.fence),
             Outcome::Drop => self.rows.retain(|row| row.entry.id != lease.id),
+            Outcome::Abandon => {
+                let row = self.row(lease.id).unwrap();
+                (row.entry.head, row.lent) = (None, Some(false));
+                row.fence += 1;
+            }
         }
         Settled::Done
     }
@@ -203,15 +211,15 @@ async fn play(ways: &[Arc<dyn Store>], steps: &[Step]) {
             }
             Step::Keep { lease, entry } => {
                 let lease = model.lease(lease);
-                let keep = Outcome::Keep(entry.of(lease.id));
-                assert_eq!(store.settle(lease, keep.clone()).await.unwrap(), model.settle(lease, keep));
+                settle(store, &mut model, lease, Outcome::Keep(entry.of(lease.id))).await;
             }
             Step::Drop { lease } => {
                 let lease = model.lease(lease);
-                assert_eq!(
-                    store.settle(lease, Outcome::Drop).await.unwrap(),
-                    model.settle(lease, Outcome::Drop)
-                );
+                settle(store, &mut model, lease, Outcome::Drop).await;
+            }
+            Step::Abandon { lease } => {
+                let lease = model.lease(lease);
+                settle(store, &mut model, lease, Outcome::Abandon).await;
             }
             Step::Renew { leases, is_kept } => {
                 let leases: Vec<Lease> = leases.into_iter().map(|number| model.lease(number)).collect();
@@ -250,6 +258,11 @@ async fn claim(store: &Arc<dyn Store>, model: &mut Model, by: By, is_kept: bool)
         model.leases.push(lease);
     }
     assert_eq!(timeless(claimed), model.claim(by, is_kept), "{by:?}");
+}
+
+async fn settle(store: &Arc<dyn Store>, model: &mut Model, lease: Lease, outcome: Outcome) {
+    let settled = store.settle(lease, outcome.clone()).await.unwrap();
+    assert_eq!(settled, model.settle(lease, outcome.clone()), "{lease:?} {outcome:?}");
 }
 
 async fn compare(store: &Arc<dyn Store>, model: &Model, after: Option<Id>, limit: usize) {

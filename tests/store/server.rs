@@ -1,13 +1,13 @@
 //! The store on a server: what becomes of it when the server is away.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cozeway::secret::Secret;
 use cozeway::store::redis::{PREFIX, Redis};
-use cozeway::store::{Claimed, Entry, Outcome, Store, Unavailable};
+use cozeway::store::{Claimed, Counts, Entry, Outcome, Store, Unavailable};
 use cozeway::tls::Identity;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -15,43 +15,10 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use crate::stage::{ABSENT, Folder, HOUR, Keys, entry, head, key, name, redis_url, until};
+use crate::support::redis::{FORGETS, KEEPS, Server};
 
 fn store(url: &str) -> Arc<dyn Store> {
     Arc::new(Redis::new(&Secret::new(url), PREFIX, HOUR).unwrap())
-}
-
-/// A server of a test's own, which is killed after it.
-struct Server {
-    child: Child,
-}
-
-impl Server {
-    /// Starts the program that `COZEWAY_TEST_REDIS_SERVER` names; nothing if
-    /// it names none.
-    fn start(folder: &Folder, port: u16, more: &[&str]) -> Option<Self> {
-        let program = std::env::var_os("COZEWAY_TEST_REDIS_SERVER")?;
-        let child = Command::new(program)
-            .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", ""])
-            .args(["--appendonly", "yes", "--appendfsync", "always", "--dir"])
-            .arg(folder.path())
-            .args(more)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        Some(Self { child })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-async fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// How many of so many steps at once fail.
@@ -66,60 +33,103 @@ async fn failures(store: &Arc<dyn Store>, steps: usize) -> Vec<Unavailable> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_killed_and_started_again_is_found_again() {
-    let (folder, port) = (Folder::new(), free_port().await);
-    let Some(server) = Server::start(&folder, port, &[]) else { return };
-    let store = store(&format!("redis://127.0.0.1:{port}"));
+    let Some(mut server) = Server::new(&KEEPS) else { return };
+    server.start().await;
+    let store = store(&server.url());
     let secret = until(async || store.secret().await.ok()).await;
     let known = entry(2, 3);
     store.insert(known.clone()).await.unwrap();
-    drop(server);
+    server.kill();
     until(async || store.counts().await.err()).await;
     let start = Instant::now();
     assert_eq!(failures(&store, 5000).await.len(), 5000);
     assert!(start.elapsed() < Duration::from_secs(5), "they fail at once: {:?}", start.elapsed());
     assert_eq!(store.secret().await.unwrap(), secret, "it is remembered");
 
-    let _server = Server::start(&folder, port, &[]);
+    server.start().await;
     until(async || store.counts().await.ok()).await;
     let claimed = store.claim(head(2, 3), HOUR).await.unwrap();
     assert!(matches!(claimed, Claimed::Lent { entry, .. } if entry == known));
-    let again = self::store(&format!("redis://127.0.0.1:{port}"));
+    let again = self::store(&server.url());
     assert_eq!(again.secret().await.unwrap(), secret);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_may_come_after_the_store() {
-    let (folder, port) = (Folder::new(), free_port().await);
-    let store = store(&format!("redis://127.0.0.1:{port}/3"));
+    let Some(mut server) = Server::new(&KEEPS) else { return };
+    let store = store(&format!("{}/3", server.url()));
     let error = store.secret().await.unwrap_err();
     assert!(error.to_string().starts_with("the state store is away: "), "{error}");
     store.insert(entry(2, 3)).await.unwrap_err();
-    let Some(_server) = Server::start(&folder, port, &[]) else { return };
+    server.start().await;
     until(async || store.secret().await.ok()).await;
     store.insert(entry(2, 3)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_restarts_between_two_steps_is_not_noticed() {
-    let (folder, port) = (Folder::new(), free_port().await);
-    let Some(server) = Server::start(&folder, port, &[]) else { return };
-    let store = store(&format!("redis://127.0.0.1:{port}"));
-    until(async || store.secret().await.ok()).await;
+    let Some(mut server) = Server::new(&KEEPS) else { return };
+    server.start().await;
+    let store = store(&server.url());
+    store.secret().await.unwrap();
     store.insert(entry(2, 3)).await.unwrap();
-    drop(server);
-    let _server = Server::start(&folder, port, &[]);
-    until(async || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok()).await;
+    server.kill();
+    server.start().await;
     assert!(matches!(store.claim(head(2, 3), HOUR).await.unwrap(), Claimed::Lent { .. }));
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_has_forgotten_its_secret_is_given_it_again() {
+    let Some(mut server) = Server::new(&FORGETS) else { return };
+    for step in ["claim", "insert", "counts"] {
+        server.start().await;
+        let (one, two) = (store(&server.url()), store(&server.url()));
+        let secret = one.secret().await.unwrap();
+        server.kill();
+        server.start().await;
+        match step {
+            "claim" => drop(one.claim(name(7), HOUR).await.unwrap()),
+            "insert" => one.insert(entry(2, 3)).await.unwrap(),
+            _ => drop(one.counts().await.unwrap()),
+        }
+        assert_eq!(two.secret().await.unwrap(), secret, "{step}");
+        server.kill();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_has_another_secret_by_now_is_told_nothing_under_the_old_one() {
+    let Some(mut server) = Server::new(&FORGETS) else { return };
+    for step in ["claim", "insert", "counts"] {
+        server.start().await;
+        let (one, two) = (store(&server.url()), store(&server.url()));
+        let old = one.secret().await.unwrap();
+        server.kill();
+        server.start().await;
+        let new = two.secret().await.unwrap();
+        assert_ne!(new, old);
+        match step {
+            "claim" => drop(one.claim(name(7), HOUR).await.unwrap_err()),
+            "insert" => drop(one.insert(entry(2, 3)).await.unwrap_err()),
+            // Reading harms nobody.
+            _ => drop(one.counts().await.unwrap()),
+        }
+        assert_eq!(two.counts().await.unwrap(), Counts::default(), "{step}");
+        assert_eq!(one.secret().await.unwrap(), new, "{step}");
+        assert!(matches!(one.claim(name(7), HOUR).await.unwrap(), Claimed::Lent { .. }));
+        server.kill();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_password_is_needed_and_never_shown() {
-    let (folder, port) = (Folder::new(), free_port().await);
     let user = ["--user", "gateway", "on", ">s3cr3t&t", "~cozeway:*", "+@all"];
-    let Some(_server) = Server::start(&folder, port, &user) else { return };
-    let right = store(&format!("redis://gateway:s3cr3t%26t@127.0.0.1:{port}/1"));
+    let Some(mut server) = Server::new(&user) else { return };
+    server.start().await;
+    let url = |login: &str| server.url().replace("redis://", &format!("redis://{login}@")) + "/1";
+    let right = store(&url("gateway:s3cr3t%26t"));
     until(async || right.secret().await.ok()).await;
-    let wrong = Redis::new(&Secret::new(format!("redis://gateway:hunter2@127.0.0.1:{port}/1")), PREFIX, HOUR);
+    let wrong = Redis::new(&Secret::new(url("gateway:hunter2")), PREFIX, HOUR);
     let wrong = wrong.unwrap();
     let error = wrong.secret().await.unwrap_err().to_string();
     assert!(error.contains("WRONGPASS") || error.contains("uthentication"), "{error}");

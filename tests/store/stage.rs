@@ -127,7 +127,7 @@ pub(crate) struct Folder(PathBuf);
 
 impl Folder {
     pub(crate) fn new() -> Self {
-        let folder = std::env::temp_dir().join(format!("cozeway-store-{}", Id::random().unwrap()));
+        let folder = std::env::temp_dir().join(format!("cozeway-store-{}", Id::random()));
         std::fs::create_dir(&folder).unwrap();
         Self(folder)
     }
@@ -160,7 +160,7 @@ pub(crate) struct Keys {
 
 impl Keys {
     pub(crate) fn new(url: Secret) -> Self {
-        Self { url, prefix: format!("cozeway-test:{}:", Id::random().unwrap()) }
+        Self { url, prefix: format!("cozeway-test:{}:", Id::random()) }
     }
 
     pub(crate) fn open(&self, ttl: Duration) -> Arc<dyn Store> {
@@ -223,7 +223,7 @@ pub(crate) fn key(number: u8) -> Key {
 /// An entry with this head and root, without a name.
 pub(crate) fn entry(head: u8, root: u8) -> Entry {
     Entry {
-        id: Id::random().unwrap(),
+        id: Id::random(),
         space: key(1),
         head: Some(key(head)),
         name: None,
@@ -238,7 +238,7 @@ pub(crate) fn head(head: u8, root: u8) -> By {
 
 /// The entry with this name, or a new one.
 pub(crate) fn name(name: u8) -> By {
-    By::Name { name: key(name), space: key(1), id: Id::random().unwrap() }
+    By::Name { name: key(name), space: key(1), id: Id::random() }
 }
 
 pub(crate) fn id(entry: &Entry) -> By {

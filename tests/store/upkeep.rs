@@ -133,7 +133,7 @@ fn a_forgotten_entry_is_absent() {
     each(async |stage| {
         let entry = Entry { name: Some(key(7)), ..entry(2, 3) };
         stage.insert(&entry).await;
-        assert_eq!(stage.store.forget(Id::random().unwrap()).await.unwrap(), None);
+        assert_eq!(stage.store.forget(Id::random()).await.unwrap(), None);
         assert_eq!(stage.store.forget(entry.id).await.unwrap(), Some(entry.clone()));
         assert_eq!(stage.claim(head(2, 3)).await, ABSENT);
         assert_eq!(stage.claim(id(&entry)).await, ABSENT);

@@ -4,6 +4,7 @@
 
 pub(crate) mod golden;
 pub(crate) mod reading;
+pub(crate) mod redis;
 pub(crate) mod schema;
 
 /// So many cases of a property, or as many as `PROPTEST_CASES` says: the

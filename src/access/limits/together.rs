@@ -83,10 +83,10 @@ impl Limits {
             Err(over) => return (Err(over), None),
         };
         let counters = counters(&permit.subject, &quotas);
-        let Some((shared, holder)) = self.shared().filter(|_| !counters.is_empty()).zip(Id::random().ok())
-        else {
+        let Some(shared) = self.shared().filter(|_| !counters.is_empty()) else {
             return (Ok(permit), None);
         };
+        let holder = Id::random();
         // Before it is asked: whoever leaves meanwhile gives back what the
         // store may have taken.
         permit.held = self.hold(holder, &counters);

@@ -55,7 +55,7 @@ struct Stage {
 impl Stage {
     async fn new() -> Self {
         let memory = Conversations::in_memory();
-        let prints = memory.prints().await.unwrap().clone();
+        let prints = memory.prints().await.unwrap().as_ref().clone();
         Self { memory, prints }
     }
 
@@ -127,6 +127,7 @@ fn told(settlement: impl Into<Option<Settlement>>) -> String {
     let entry = match (held, outcome) {
         (Held::New(_), Outcome::Drop) => return "nothing".into(),
         (Held::Lent(_), Outcome::Drop) => return "drop".into(),
+        (_, Outcome::Abandon) => return "abandon".into(),
         (_, Outcome::Keep(entry)) => entry,
     };
     assert_eq!((entry.id, entry.space), (Id([7; 16]), SPACE));

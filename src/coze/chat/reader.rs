@@ -14,7 +14,7 @@ use std::collections::HashMap;
 
 use super::wire::{Chat, Message};
 use crate::coze::bot::Steps;
-use crate::coze::json::{Word, error_event, fault, parse, string, unnamed_error};
+use crate::coze::json::{Word, error_event, fault, parse_plain, string, unnamed_error};
 use crate::coze::sse;
 use crate::turn::{Asked, Event, Failure, Finish, Kind, Text, Usage, Wants};
 use answer::{Answer, is_interrupt};
@@ -131,20 +131,20 @@ impl Reader {
 
     fn read_whole(&mut self, event: sse::Event<'_>, sink: Sink<'_>) -> Result<(), Failure> {
         match event.name {
-            b"conversation.message.delta" => self.delta(&parse(event.data)?, sink),
-            b"conversation.message.completed" => self.completed(&parse(event.data)?, sink),
+            b"conversation.message.delta" => self.delta(&parse_plain(event.data)?, sink),
+            b"conversation.message.completed" => self.completed(&parse_plain(event.data)?, sink),
             b"conversation.chat.created" | b"conversation.chat.in_progress" => {
-                let chat: Chat<'_> = parse(event.data)?;
+                let chat: Chat<'_> = parse_plain(event.data)?;
                 self.start([&chat.conversation_id, &chat.id, &chat.section_id], sink);
                 Ok(())
             }
             b"conversation.chat.completed" => {
-                let chat = parse(event.data)?;
+                let chat = parse_plain(event.data)?;
                 self.chat_ended(&chat, sink)
             }
             // The second spelling is the community server's constant.
             b"conversation.chat.requires_action" | b"conversation.chat.required_action" => {
-                let chat: Chat<'_> = parse(event.data)?;
+                let chat: Chat<'_> = parse_plain(event.data)?;
                 if chat.required_action.as_ref().is_some_and(super::wire::RequiredAction::has_tool_calls) {
                     return Err(Failure::new(
                         Kind::RequiresAction,

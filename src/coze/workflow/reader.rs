@@ -8,11 +8,10 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::question::{self, Interrupt};
 use super::{Workflow, result};
-use crate::coze::json::{Fault, Word, error_event, fault, parse, string, unnamed_error};
+use crate::coze::json::{Fault, Raw, Word, error_event, fault, parse, string, unnamed_error};
 use crate::coze::sse;
 use crate::turn::{Asked, Event, Failure, Finish, Kind, Resume, Text, Usage, Wants};
 
@@ -87,7 +86,7 @@ enum Role {
 #[serde(default)]
 struct Message<'a> {
     #[serde(borrow)]
-    content: Option<&'a RawValue>,
+    content: Option<Raw<'a>>,
     #[serde(borrow)]
     node_id: Word<'a>,
     #[serde(borrow)]
@@ -114,7 +113,7 @@ struct Done<'a> {
 #[serde(default)]
 struct Whole<'a> {
     #[serde(borrow)]
-    data: Option<&'a RawValue>,
+    data: Option<Raw<'a>>,
     #[serde(borrow)]
     token: Word<'a>,
     #[serde(borrow)]

@@ -100,13 +100,18 @@ impl Table {
         row.fence = row.fence.saturating_add(1);
         let lease = Lease { id, fence: row.fence };
         let entry = row.entry.clone();
-        if let Some(head) = row.entry.head.take()
+        self.hide_head(id);
+        Claimed::Lent { lease, entry, abandoned }
+    }
+
+    fn hide_head(&mut self, id: Id) {
+        if let Some(row) = self.rows.get_mut(&id)
+            && let Some(head) = row.entry.head.take()
             && let Some(root) = row.entry.root
         {
             self.heads.remove(&(root, Some(head), id));
             self.heads.insert((root, None, id));
         }
-        Claimed::Lent { lease, entry, abandoned }
     }
 
     pub(super) fn renew(&mut self, leases: Vec<Lease>, lease: Duration, now: Instant) -> Vec<Lease> {
@@ -121,14 +126,25 @@ impl Table {
     }
 
     pub(super) fn settle(&mut self, lease: Lease, outcome: Outcome, now: Instant) -> Settled {
-        if self.rows.get(&lease.id).is_none_or(|row| row.fence != lease.fence) {
+        let row = self.rows.get(&lease.id).filter(|row| row.fence == lease.fence);
+        if row.is_none_or(|row| outcome == Outcome::Abandon && row.until.is_none()) {
             return Settled::Lost;
         }
         match outcome {
             Outcome::Keep(entry) => self.put(Entry { id: lease.id, ..entry }, lease.fence, now),
             Outcome::Drop => drop(self.remove(lease.id)),
+            Outcome::Abandon => self.abandon(lease.id, now),
         }
         Settled::Done
+    }
+
+    /// Ends a lease, so that it cannot be renewed either.
+    fn abandon(&mut self, id: Id, now: Instant) {
+        self.hide_head(id);
+        if let Some(row) = self.rows.get_mut(&id) {
+            row.until = Some(now);
+            row.fence = row.fence.saturating_add(1);
+        }
     }
 
     pub(super) fn insert(&mut self, entry: Entry, now: Instant) {

@@ -1,9 +1,13 @@
--- ARGV: ttl, lease, then head: 'h', head, root; name: 'n', name, space, id;
--- id: 'i', id, space. Gives { 'absent', begun }, { 'ambiguous' },
--- { 'busy', left } or { 'lent', fence, abandoned, the entry }.
+-- ARGV: ttl, secret, lease, then head: 'h', head, root; name: 'n', name,
+-- space, id; id: 'i', id, space. Gives { 'absent', begun }, { 'ambiguous' },
+-- { 'busy', left }, { 'lent', fence, abandoned, the entry }, or { 'strange' }
+-- if the secret is not the server's.
 
-local lease = tonumber(ARGV[2])
-local by = ARGV[3]
+if not is_ours(ARGV[2]) then
+    return { 'strange' }
+end
+local lease = tonumber(ARGV[3])
+local by = ARGV[4]
 
 local function lend(e)
     if is_lent(e) then
@@ -44,7 +48,7 @@ local function newest(key, limit)
 end
 
 if by == 'h' then
-    local head, root = ARGV[4], ARGV[5]
+    local head, root = ARGV[5], ARGV[6]
     local found = newest(P .. 'h:' .. root .. head, 2)
     if #found == 2 then
         return { 'ambiguous' }
@@ -53,19 +57,19 @@ if by == 'h' then
     end
     return { 'absent', #newest(P .. 'r:' .. root, 1) }
 elseif by == 'n' then
-    local id = redis.call('GET', P .. 'n:' .. ARGV[4])
+    local id = redis.call('GET', P .. 'n:' .. ARGV[5])
     local e = id and fetch(id)
     if e and is_live(e) then
         return lend(e)
     elseif e then
         remove(e)
     end
-    local made = { id = ARGV[6], s = ARGV[5], h = nil, n = ARGV[4], r = nil, v = '', f = 0 }
+    local made = { id = ARGV[7], s = ARGV[6], h = nil, n = ARGV[5], r = nil, v = '', f = 0 }
     write(made)
     return lend(made)
 end
-local e = fetch(ARGV[4])
-if e and e.s == ARGV[5] and is_live(e) then
+local e = fetch(ARGV[5])
+if e and e.s == ARGV[6] and is_live(e) then
     return lend(e)
 end
 return { 'absent', 0 }

@@ -9,6 +9,7 @@
 --   ids           sorted set: all entries, by their ids
 --   old           sorted set: all entries, by their stamp
 --   named         set: the entries that have a name
+--   secret        what all keys above are hashed with
 --
 -- A stamp is the use, or where a lease outlives that, as much: stamp and time
 -- to live make the time of death. Where something has died by itself, after
@@ -106,6 +107,19 @@ local function write(e)
     redis.call('ZADD', P .. 'ids', 0, e.id)
     keep(P .. 'ids', 0)
     stamp(e, 0)
+end
+
+-- Whether a caller's secret is the server's. One that has none takes it; ''
+-- stands for one that is not known yet.
+local function is_ours(secret)
+    if secret == '' then
+        return true
+    end
+    local known = redis.call('GET', P .. 'secret')
+    if not known then
+        redis.call('SET', P .. 'secret', secret)
+    end
+    return not known or known == secret
 end
 
 -- An argument that may be missing.

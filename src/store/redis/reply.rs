@@ -51,18 +51,20 @@ impl Reply {
         Self::of(self.0.next().ok_or_else(odd)?)
     }
 
-    pub(super) fn claimed(mut self) -> Result<Claimed, Unavailable> {
-        match self.bytes()?.as_slice() {
-            b"absent" => Ok(Claimed::Absent { begun: self.number()? > 0 }),
-            b"ambiguous" => Ok(Claimed::Ambiguous),
-            b"busy" => Ok(Claimed::Busy(Duration::from_millis(self.number()?))),
+    /// Nothing, if the server goes by another secret.
+    pub(super) fn claimed(mut self) -> Result<Option<Claimed>, Unavailable> {
+        Ok(Some(match self.bytes()?.as_slice() {
+            b"strange" => return Ok(None),
+            b"absent" => Claimed::Absent { begun: self.number()? > 0 },
+            b"ambiguous" => Claimed::Ambiguous,
+            b"busy" => Claimed::Busy(Duration::from_millis(self.number()?)),
             b"lent" => {
                 let (fence, abandoned) = (self.number()?, self.number()? > 0);
                 let entry = self.inner()?.listed()?.entry;
-                Ok(Claimed::Lent { lease: Lease { id: entry.id, fence }, entry, abandoned })
+                Claimed::Lent { lease: Lease { id: entry.id, fence }, entry, abandoned }
             }
-            _ => Err(odd()),
-        }
+            _ => return Err(odd()),
+        }))
     }
 
     fn listed(mut self) -> Result<Listed, Unavailable> {
@@ -77,8 +79,9 @@ impl Reply {
         self.0.map(|value| Self::of(value)?.listed()).collect()
     }
 
-    pub(super) fn counts(mut self) -> Result<Counts, Unavailable> {
-        Ok(Counts { entries: self.number()?, named: self.number()? })
+    /// The counts, and whether the server goes by the same secret.
+    pub(super) fn counts(mut self) -> Result<(Counts, bool), Unavailable> {
+        Ok((Counts { entries: self.number()?, named: self.number()? }, self.number()? > 0))
     }
 
     /// Those leases that are marked.

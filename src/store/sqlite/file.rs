@@ -83,6 +83,12 @@ impl From<rusqlite::Error> for Why {
     }
 }
 
+/// Whether another process may have a file open, or was killed while it had:
+/// whoever closes it last removes its journal.
+pub(super) fn may_be_open(path: &Path) -> bool {
+    beside(path, "-wal").exists()
+}
+
 /// Opens a file, or makes it.
 pub(super) fn open(path: &Path) -> Result<Connection, Why> {
     make(path)?;
@@ -117,12 +123,17 @@ fn make(path: &Path) -> Result<(), Why> {
 /// Makes the file and what SQLite puts beside it its owner's alone.
 fn make_private(path: &Path) -> Result<(), Why> {
     restrict(path)?;
-    for beside in ["-wal", "-shm"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(beside);
-        restrict(Path::new(&name))?;
+    for end in ["-wal", "-shm"] {
+        restrict(&beside(path, end))?;
     }
     Ok(())
+}
+
+/// A file that SQLite puts beside its own.
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
 }
 
 /// Takes all rights of others at a file, if there is one.

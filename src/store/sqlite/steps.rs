@@ -8,6 +8,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, Result};
+use tokio::time::Instant;
 
 use super::super::{By, Claimed, Counts, Entry, Id, Key, Lease, Listed, Outcome, Settled};
 use super::index::{Index, Kind, LAST};
@@ -23,6 +24,9 @@ const PURGE_PAGE: usize = 1024;
 /// So many pages does a purge read: others wait for it.
 const PURGE_PAGES: usize = 16;
 
+/// How long another process is taken to be there after it has written.
+const COMPANY: Duration = Duration::from_secs(600);
+
 /// The file and what is known of it.
 #[derive(Debug)]
 pub(super) struct Steps<'c> {
@@ -36,17 +40,31 @@ pub(super) struct Steps<'c> {
     pub(super) now: i64,
     /// Rows of other processes that were learned since the index was made.
     pub(super) foreign: u64,
+    /// When another process has last shown that it is there.
+    company: Option<Instant>,
 }
 
 impl<'c> Steps<'c> {
-    /// Reads the index from the file, at one moment of it.
-    pub(super) fn new(file: &'c Connection, ttl: Duration) -> Result<Self> {
+    /// Reads the index from the file, at one moment of it, and takes a
+    /// number, which tells other processes that there is one more; `company`
+    /// says whether there may be others.
+    pub(super) fn new(file: &'c Connection, ttl: Duration, company: bool) -> Result<Self> {
         let mut rows = Rows::new(file)?;
         file.execute_batch("BEGIN")?;
         let tally = rows.tally()?;
         let index = rows.index(tally.counts.entries)?;
         file.execute_batch("COMMIT")?;
-        Ok(Self { rows, index, tally, kept: tally, ttl: millis(ttl), now: 0, foreign: 0 })
+        let (ttl, kept, company) = (millis(ttl), tally, company.then(Instant::now));
+        let mut steps = Self { rows, index, tally, kept, ttl, now: 0, foreign: 0, company };
+        steps.begin()?;
+        steps.tally.last = steps.tally.last.saturating_add(1);
+        steps.commit()?;
+        Ok(steps)
+    }
+
+    /// Whether no other process seems to use the file.
+    pub(super) fn is_alone(&self) -> bool {
+        self.company.is_none_or(|last| last.elapsed() > COMPANY)
     }
 
     /// Begins a transaction, and learns what other processes have written.
@@ -56,6 +74,7 @@ impl<'c> Steps<'c> {
         self.now = millis(now);
         let tally = self.rows.tally()?;
         if tally.last != self.tally.last {
+            self.company = Some(Instant::now());
             self.catch_up(tally)?;
         }
         (self.tally, self.kept) = (tally, tally);
@@ -179,7 +198,9 @@ impl<'c> Steps<'c> {
         }
         // It may have been settled before.
         match self.by_id(id)? {
-            Some(Row { seq, entry, fence: settled, lease: None, .. }) if settled == fence => {
+            Some(Row { seq, entry, fence: settled, lease: None, .. })
+                if settled == fence && *outcome != Outcome::Abandon =>
+            {
                 if let Some(head) = &entry.head {
                     self.index.remove(Kind::Head, head, seq);
                 }
@@ -206,6 +227,10 @@ impl<'c> Steps<'c> {
                 self.write(Entry { id, ..entry.clone() }, Some(seq), fence)?;
             }
             Outcome::Drop => self.remove_keys(seq, id, root.as_ref(), name.as_ref())?,
+            // It has run out; by its old fence it cannot be renewed either.
+            Outcome::Abandon => {
+                self.rows.lend(&LeaseRow { until: 0, fence: fence.saturating_add(1), ..*held })?
+            }
         }
         Ok(())
     }

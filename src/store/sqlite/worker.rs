@@ -1,31 +1,20 @@
 //! The thread that has the file.
 //!
-//! In come tasks by a bounded queue. Whatever waits is done in one
-//! transaction, and answered when that is committed: many steps share the
-//! cost of one. If a step fails, all that were done with it are taken back
-//! and done again, each alone, so that it fails alone. When nothing comes for
-//! a while, the journal is brought into the file, so that it is short when
-//! there is much to do.
-//!
-//! After a transaction that several have shared, the thread rests for a
-//! moment: a transaction costs some 20 µs, so the steps of a busy gateway had
-//! better share them, and who comes while the thread rests need not wake it.
+//! In come tasks from the [`Queue`]. A batch is done in one transaction, and
+//! answered when that is committed. If a step fails, all that were done with
+//! it are taken back and done again, each alone, so that it fails alone. When
+//! nothing comes for a while, the journal is brought into the file, so that it
+//! is short when there is much to do.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rusqlite::{Connection, Error, Result};
 use tokio::sync::oneshot;
 
-use super::super::Unavailable;
+use super::super::{Entry, Unavailable};
+use super::queue::{Next, Queue};
 use super::steps::Steps;
-
-/// So many tasks are done in one transaction at most.
-const BATCH: usize = 256;
-
-/// So long the thread rests: a step may take so much longer, and a busy
-/// gateway makes no more than a thousand transactions a second.
-const REST: Duration = Duration::from_millis(1);
 
 /// After so long without a task the journal is brought into the file.
 const IDLE: Duration = Duration::from_millis(500);
@@ -37,11 +26,34 @@ pub(super) trait Task: Send {
     fn answer(self: Box<Self>, failed: Option<Unavailable>);
 }
 
+/// What thread and askers share.
+pub(super) struct Desk {
+    pub(super) queue: Queue<Box<dyn Task>>,
+    /// Whether it does not have to be waited for that what is written is in
+    /// the file: nobody else looks there, and nothing has failed.
+    pub(super) trusted: AtomicBool,
+}
+
 /// A step and who waits for it.
 pub(super) struct Asked<T, F> {
     step: F,
     done: Option<T>,
     reply: oneshot::Sender<Result<T, Unavailable>>,
+}
+
+/// A new entry that nobody waits for.
+pub(super) struct Unasked(pub(super) Entry);
+
+impl Task for Unasked {
+    fn run(&mut self, steps: &mut Steps<'_>) -> Result<()> {
+        steps.insert(&self.0)
+    }
+
+    fn answer(self: Box<Self>, failed: Option<Unavailable>) {
+        if let Some(away) = failed {
+            tracing::warn!(%away, "a new conversation could not be remembered: it will be replayed");
+        }
+    }
 }
 
 impl<T, F> Asked<T, F> {
@@ -71,40 +83,34 @@ where
 }
 
 /// Works until nobody can give it tasks any more, and all are done.
-pub(super) fn work(file: &Connection, mut steps: Steps<'_>, queue: &Receiver<Box<dyn Task>>) {
+pub(super) fn work(file: &Connection, mut steps: Steps<'_>, desk: &Desk) {
     let mut batch = Vec::new();
-    let mut has_journal = true;
+    let (mut done, mut has_journal) = (0, true);
     loop {
-        let next = if has_journal {
-            queue.recv_timeout(IDLE)
-        } else {
-            queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
-        };
-        match next {
-            Ok(task) => {
-                batch.push(task);
-                batch.extend(queue.try_iter().take(BATCH.saturating_sub(1)));
-                let done = batch.len();
-                run(&mut steps, &mut batch);
+        match desk.queue.next(&mut batch, done, has_journal.then_some(IDLE)) {
+            Next::Batch => {
+                done = batch.len();
+                let went_well = run(&mut steps, &mut batch);
+                desk.trusted.store(went_well && steps.is_alone(), Ordering::Relaxed);
                 has_journal = true;
-                // Who works alone should not wait for company.
-                if done > 1 {
-                    std::thread::sleep(REST);
-                }
             }
-            Err(RecvTimeoutError::Timeout) => {
+            Next::Idle => {
                 checkpoint(file);
                 has_journal = false;
             }
-            Err(RecvTimeoutError::Disconnected) => return,
+            Next::End => return,
         }
     }
 }
 
-/// Does tasks together, or if one of them fails, each alone.
-fn run(steps: &mut Steps<'_>, batch: &mut Vec<Box<dyn Task>>) {
+/// Does tasks together, or if one of them fails, each alone. Whether all of
+/// them were done.
+fn run(steps: &mut Steps<'_>, batch: &mut Vec<Box<dyn Task>>) -> bool {
     match together(steps, batch) {
-        Ok(()) => batch.drain(..).for_each(|task| task.answer(None)),
+        Ok(()) => {
+            batch.drain(..).for_each(|task| task.answer(None));
+            return true;
+        }
         Err(Failure { error, is_step: true }) if batch.len() > 1 => {
             tracing::warn!(%error, "a step of the state store failed; those that were done with it are done again");
             for mut task in batch.drain(..) {
@@ -116,6 +122,7 @@ fn run(steps: &mut Steps<'_>, batch: &mut Vec<Box<dyn Task>>) {
             batch.drain(..).for_each(|task| task.answer(Some(unavailable(&error))));
         }
     }
+    false
 }
 
 /// Why a transaction was taken back.

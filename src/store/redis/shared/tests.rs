@@ -12,7 +12,7 @@ use crate::store::Id;
 /// A store whose keys are a test's own.
 async fn redis() -> Option<Redis> {
     let url = std::env::var("COZEWAY_TEST_REDIS").ok()?;
-    let prefix = format!("cozeway-test:{}:", Id::random().unwrap());
+    let prefix = format!("cozeway-test:{}:", Id::random());
     Some(Redis::new(&Secret::new(url), &prefix, Duration::from_secs(60)).unwrap())
 }
 

@@ -1,0 +1,242 @@
+//! What waits for the thread that has the file.
+//!
+//! In come tasks from all sides, in their order; out come batches of them, for
+//! one transaction each. A transaction costs some 20 µs and waking the thread
+//! some 5, so both are shared: who waits for an answer is served at once, but
+//! after a batch of several the thread rests, and what nobody waits for lies
+//! for a moment until there is more of it. Bounded. Never does a task.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// So many tasks wait at most.
+pub(super) const CAPACITY: usize = 4096;
+
+/// So many tasks are done in one transaction at most.
+const BATCH: usize = 256;
+
+/// So long the thread rests after a batch of several: a step may take so much
+/// longer, and a busy gateway makes no more than a thousand transactions a
+/// second.
+const REST: Duration = Duration::from_millis(1);
+
+/// So long lies what nobody waits for.
+const LATER: Duration = Duration::from_millis(2);
+
+/// Whether somebody waits for a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Haste {
+    Waited,
+    Later,
+}
+
+/// Why a task cannot wait here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    Full,
+    /// The thread has ended.
+    Ended,
+}
+
+/// What there is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// These tasks.
+    Batch,
+    /// Nothing came for as long as was given.
+    Idle,
+    /// Nothing, ever again.
+    End,
+}
+
+/// Tasks that wait.
+#[derive(Debug)]
+pub(super) struct Queue<T> {
+    waiting: Mutex<Waiting<T>>,
+    bell: Condvar,
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    tasks: VecDeque<T>,
+    /// Whether somebody waits for one of them.
+    waited: bool,
+    /// When the first of them came.
+    since: Instant,
+    /// No more will come.
+    closed: bool,
+    /// Nobody takes them any more.
+    ended: bool,
+}
+
+impl<T> Queue<T> {
+    pub(super) fn new() -> Self {
+        let tasks = VecDeque::new();
+        let waiting = Waiting { tasks, waited: false, since: Instant::now(), closed: false, ended: false };
+        Self { waiting: Mutex::new(waiting), bell: Condvar::new() }
+    }
+
+    /// Has a task wait for the thread.
+    pub(super) fn push(&self, task: T, haste: Haste) -> Result<(), Refused> {
+        let mut waiting = self.lock();
+        if waiting.ended {
+            return Err(Refused::Ended);
+        }
+        if waiting.tasks.len() >= CAPACITY {
+            return Err(Refused::Full);
+        }
+        let is_first = waiting.tasks.is_empty();
+        if is_first {
+            waiting.since = Instant::now();
+        }
+        waiting.tasks.push_back(task);
+        let is_waited = haste == Haste::Waited && !waiting.waited;
+        waiting.waited |= is_waited;
+        let rings = is_first || is_waited || waiting.tasks.len() == BATCH;
+        drop(waiting);
+        if rings {
+            self.bell.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Waits for tasks and puts them into `batch`, which was done before and
+    /// is empty; its size said whether there was much to do.
+    pub(super) fn next(&self, batch: &mut Vec<T>, done: usize, idle: Option<Duration>) -> Next {
+        let begun = Instant::now();
+        // Who works alone should not wait for company.
+        let rested = if done > 1 { begun + REST } else { begun };
+        let mut waiting = self.lock();
+        loop {
+            let now = Instant::now();
+            let due = match waiting.tasks.len() {
+                0 if waiting.closed => return Next::End,
+                0 => idle.map(|idle| begun + idle),
+                _ if waiting.closed => Some(now),
+                length if waiting.waited || length >= BATCH => Some(rested),
+                _ => Some(rested.max(waiting.since + LATER)),
+            };
+            match due {
+                Some(due) if due > now => {
+                    let woken = self.bell.wait_timeout(waiting, due.duration_since(now));
+                    waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
+                }
+                Some(_) if waiting.tasks.is_empty() => return Next::Idle,
+                Some(_) => {
+                    let length = waiting.tasks.len().min(BATCH);
+                    batch.extend(waiting.tasks.drain(..length));
+                    waiting.waited &= !waiting.tasks.is_empty();
+                    waiting.since = now;
+                    return Next::Batch;
+                }
+                None => waiting = self.bell.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    /// No more tasks will come: those that wait are the last.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.bell.notify_one();
+    }
+
+    /// Nobody takes tasks any more: those that wait are gone.
+    pub(super) fn end(&self) {
+        let mut waiting = self.lock();
+        waiting.ended = true;
+        let gone = std::mem::take(&mut waiting.tasks);
+        drop(waiting);
+        drop(gone);
+    }
+
+    /// Nothing that is done under the lock panics half-way.
+    fn lock(&self) -> MutexGuard<'_, Waiting<T>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Option<Duration> = Some(Duration::from_millis(1));
+
+    fn next(queue: &Queue<u32>, done: usize) -> (Next, Vec<u32>, Duration) {
+        let (begun, mut batch) = (Instant::now(), Vec::new());
+        let next = queue.next(&mut batch, done, SOON);
+        (next, batch, begun.elapsed())
+    }
+
+    #[test]
+    fn what_is_waited_for_takes_along_what_came_before() {
+        let queue = Queue::new();
+        for task in 1..=3 {
+            queue.push(task, if task == 3 { Haste::Waited } else { Haste::Later }).unwrap();
+        }
+        let (what, batch, _) = next(&queue, 0);
+        assert_eq!((what, batch), (Next::Batch, vec![1, 2, 3]));
+        assert_eq!(next(&queue, 3).0, Next::Idle);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_lies_for_a_moment() {
+        let queue = Queue::new();
+        queue.push(1, Haste::Later).unwrap();
+        let (what, batch, waited) = next(&queue, 0);
+        assert_eq!((what, batch), (Next::Batch, vec![1]));
+        assert!(waited > LATER / 2, "{waited:?}");
+        // Nobody is woken by more of it.
+        queue.push(2, Haste::Later).unwrap();
+        queue.push(3, Haste::Later).unwrap();
+        assert_eq!(next(&queue, 0).1, [2, 3]);
+    }
+
+    #[test]
+    fn after_several_it_rests_and_after_one_it_does_not() {
+        let queue = Queue::new();
+        queue.push(1, Haste::Waited).unwrap();
+        assert!(next(&queue, 2).2 >= REST);
+        queue.push(2, Haste::Waited).unwrap();
+        assert_eq!(next(&queue, 1).1, [2]);
+    }
+
+    #[test]
+    fn it_is_bounded_and_batches_are() {
+        let queue = Queue::new();
+        for task in 0..u32::try_from(CAPACITY).unwrap() {
+            queue.push(task, Haste::Later).unwrap();
+        }
+        assert_eq!(queue.push(0, Haste::Waited), Err(Refused::Full));
+        let (_, batch, _) = next(&queue, 0);
+        assert_eq!((batch.len(), batch.first()), (BATCH, Some(&0)));
+        queue.push(0, Haste::Later).unwrap();
+    }
+
+    #[test]
+    fn what_waits_at_the_end_is_done_and_then_nothing() {
+        let queue = Queue::new();
+        queue.push(1, Haste::Later).unwrap();
+        queue.close();
+        assert_eq!(next(&queue, 9).1, [1]);
+        assert_eq!(next(&queue, 1).0, Next::End);
+        queue.end();
+        assert_eq!(queue.push(1, Haste::Waited), Err(Refused::Ended));
+    }
+
+    #[test]
+    fn who_sleeps_is_woken() {
+        let queue = std::sync::Arc::new(Queue::new());
+        let sleeper = std::thread::spawn({
+            let queue = std::sync::Arc::clone(&queue);
+            move || {
+                let mut batch = Vec::new();
+                (queue.next(&mut batch, 0, None), batch)
+            }
+        });
+        queue.push(1, Haste::Waited).unwrap();
+        assert_eq!(sleeper.join().unwrap(), (Next::Batch, vec![1]));
+    }
+}
