@@ -91,7 +91,8 @@ pub struct Place {
     /// Its section, where Coze says: another one has another history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub section: Option<String>,
-    /// The last chat that ended well.
+    /// The last chat that ended well; empty if there is none since it was
+    /// cleared.
     pub chat: String,
 }
 
@@ -112,6 +113,19 @@ pub enum State {
 }
 
 impl Record {
+    /// Coze has begun a new section of its conversation: from now on nothing
+    /// has been said there. That is the head of its space.
+    pub fn clear(&mut self, space: Key, section: Option<String>) {
+        if let Some(place) = &mut self.place {
+            place.section = section;
+            place.chat.clear();
+        }
+        self.head = Some(space);
+        (self.root, self.system, self.question) = (None, None, None);
+        self.rounds = 0;
+        self.state = State::Answered;
+    }
+
     /// As the store keeps it.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Relay;
 use super::lent::Lent;
-use crate::conversation::{Begun, Conversations, Ending, Mode, Note, Plan, Reason, Wanted};
+use crate::conversation::{Begun, Conversations, Ending, Mode, Note, Place, Plan, Reason, Wanted};
 use crate::coze::messages::{self, Listing, Page, Until};
 use crate::coze::{Target, error, retrieve};
 use crate::secret::Secret;
@@ -126,7 +126,10 @@ async fn hold(
     deadline: Instant,
 ) -> Result<Vec<Message>, Failure> {
     match plan.clone() {
-        Plan::Rebuild { place, .. } => held(asking, &place.conversation, Until::With(place.chat)).await,
+        Plan::Rebuild { place, .. } => {
+            let until = Until::With(place.chat.clone());
+            held(asking, &place, until).await
+        }
         Plan::Continue { place, new, after: Some(chat) } => {
             let reason = match ended(asking, &place.conversation, &chat, deadline).await? {
                 Ended::Well => return Ok(Vec::new()),
@@ -139,9 +142,9 @@ async fn hold(
             let until = if reason == Reason::Failed && place.chat == chat {
                 Until::Without(chat)
             } else {
-                Until::With(place.chat)
+                Until::With(place.chat.clone())
             };
-            held(asking, &place.conversation, until).await
+            held(asking, &place, until).await
         }
         _ => Ok(Vec::new()),
     }
@@ -205,13 +208,17 @@ async fn ended(
 }
 
 /// What Coze holds of a conversation up to a chat.
-async fn held(asking: Asking<'_>, conversation: &str, until: Until) -> Result<Vec<Message>, Failure> {
+async fn held(asking: Asking<'_>, place: &Place, until: Until) -> Result<Vec<Message>, Failure> {
+    // An operator has cleared it, and nothing has gone well there since.
+    if until == Until::With(String::new()) {
+        return Ok(Vec::new());
+    }
     let kind = asking.target.deployment.kind;
-    let mut listing = Listing::new(until);
+    let mut listing = Listing::new(until, place.section.clone());
     let mut before: Option<String> = None;
     let mut pages = 0;
     loop {
-        let call = messages::list(kind, conversation, before.as_deref());
+        let call = messages::list(kind, &place.conversation, before.as_deref());
         let body = match asking.fetch(&call).await {
             Ok(body) => body,
             Err(failure) if error::is_forgotten(&failure) => return Err(lost()),
