@@ -1,3 +1,5 @@
+mod questions;
+
 use super::*;
 use crate::store::{Listed, Settled};
 use crate::turn::{Message, Text};
