@@ -23,6 +23,7 @@ mod name;
 mod normal;
 mod plan;
 mod record;
+mod run;
 mod standing;
 mod thread;
 
@@ -179,6 +180,7 @@ impl Conversations {
         let by = match wanted.name {
             // Nothing can be known of a beginning.
             None if reading.sent.is_first() => return Ok(self.unknown(id, wanted, reading, None)),
+            None if wanted.space.is_run() => return self.begin_run(prints, id, wanted, reading).await,
             None => By::Head { head: reading.sent.before, root: reading.root },
             Some(Name::Given(name)) => {
                 By::Name { name: prints.name(reading.space, name), space: reading.space, id }
@@ -187,11 +189,7 @@ impl Conversations {
             Some(Name::Nobodys) => return Ok(Begun::NotFound),
         };
         let claimed = self.shared.store.claim(by, LEASE).await?;
-        let is_run = wanted.space.is_run();
         Ok(match (claimed, wanted.name) {
-            (Claimed::Absent { begun: true } | Claimed::Ambiguous, None) if is_run => Begun::Lost,
-            (Claimed::Absent { .. }, None) if is_run => self.unknown(id, wanted, reading, None),
-            (Claimed::Busy(wait), None) if is_run => Begun::Busy(wait),
             (Claimed::Lent { lease, entry, abandoned }, _) => {
                 self.lent(self.hold(lease), &entry, abandoned, wanted, reading)
             }

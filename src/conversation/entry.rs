@@ -2,6 +2,7 @@
 
 use super::Conversations;
 use super::record::{Record, State};
+use super::run::day;
 use crate::store::{Entry, Id, Key};
 
 impl Conversations {
@@ -16,6 +17,10 @@ impl Conversations {
             id,
             space,
             head: match record.head {
+                // A question is found for as long as it waits.
+                Some(head) if findable && guarded && record.state == State::Asked => {
+                    self.waiting(head, record)
+                }
                 head if findable => head,
                 // A head that no transcript has: what begins like this one
                 // stays known by its root.
@@ -26,5 +31,11 @@ impl Conversations {
             root: record.root.filter(|_| findable || guarded),
             value: record.to_bytes(),
         }
+    }
+
+    /// What a workflow's question is found by.
+    fn waiting(&self, head: Key, record: &Record) -> Option<Key> {
+        let asked_at = record.question.as_ref()?.asked_at;
+        Some(self.known_prints()?.on_day(head, day(asked_at)))
     }
 }

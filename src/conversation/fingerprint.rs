@@ -83,6 +83,15 @@ impl Fingerprints {
         key(hash)
     }
 
+    /// A head as the question that waits there is found by on a day.
+    #[must_use]
+    pub fn on_day(&self, head: Key, day: u64) -> Key {
+        let mut hash = self.begin(b"day");
+        hash.update(head);
+        hash.update(day.to_le_bytes());
+        key(hash)
+    }
+
     /// The key of a system text.
     #[must_use]
     pub fn system(&self, text: &str) -> Key {

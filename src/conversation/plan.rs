@@ -222,7 +222,7 @@ pub fn rounds(messages: usize) -> u32 {
 
 impl Record {
     /// Whether its question waits no more.
-    fn is_overdue(&self, now: u64) -> bool {
+    pub(super) fn is_overdue(&self, now: u64) -> bool {
         self.question.as_ref().is_some_and(|question| question.has_expired(now))
     }
 }

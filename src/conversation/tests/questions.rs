@@ -273,6 +273,35 @@ proptest! {
 }
 
 #[tokio::test]
+async fn a_question_that_waits_no_more_is_in_the_way_of_none() {
+    let mut world = World::new();
+    world.now = 1_800_000_000 / DAY * DAY + 23 * 3600;
+    let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+    let answer = texts(&["a", "where?", "b"]);
+    // Two in the same words, on one day, are nobody's.
+    for who in [0, 1] {
+        world.step(Step::Begin { who, word: 0, end: End::Asks(0) }).await;
+    }
+    assert!(matches!(world.begin(0, &answer, 1).await, Begun::Lost));
+    // So are two of different days.
+    world.now += 2 * DAY;
+    world.step(Step::Begin { who: 0, word: 0, end: End::Asks(0) }).await;
+    world.now += 2 * 3600;
+    world.step(Step::Begin { who: 1, word: 0, end: End::Asks(0) }).await;
+    for _ in 0..2 {
+        assert!(matches!(world.begin(0, &answer, 1).await, Begun::Lost));
+    }
+    // But once the one waits no more, the other is answered.
+    world.now += DAY - 3600;
+    let thread = world.request(0, &answer, 1).await.expect("resumed");
+    assert_eq!(thread.note().to_string(), "resumed");
+    assert!(world.asked["event 3"].answered);
+    thread.end(Ending::Ran).store().await.unwrap();
+    // And the late answer to the first begins no run.
+    assert!(matches!(world.begin(1, &answer, 1).await, Begun::Lost));
+}
+
+#[tokio::test]
 async fn the_one_question_that_waits_is_resumed() {
     let mut world = World::new();
     for who in [0, 2] {
