@@ -295,7 +295,10 @@ impl Thread {
                     chain.head()
                 });
                 let root = draft.before.root.or(draft.root);
-                Some(Record { head, root, state: State::Answered, ..draft.before })
+                let mut before = draft.before;
+                // Nothing is filled in any more.
+                before.question.iter_mut().for_each(|question| question.form.clear());
+                Some(Record { head, root, state: State::Answered, ..before })
             }
             Ending::Cut(Some(chat)) => {
                 // The last chat that is known to be good, if there is one.
