@@ -19,9 +19,16 @@ use crate::turn::{Event, Failure};
 /// A write is not held back for more once it has this many bytes.
 const FULL_WRITE: usize = 16 * 1024;
 
-/// How often a write is put off in a row while nothing comes. Once is not
-/// enough: hyper polls a body that is pending a second time in the same turn,
-/// before any other task has had one.
+/// How much may come behind the first words before they are sent. A short
+/// answer that lies ready goes out with one write; of a long one the client
+/// has the beginning while the rest is still read.
+const FIRST_WRITE: usize = 512;
+
+/// How often a write is put off in a row while nothing comes: what the tasks
+/// of other streams have read meanwhile is written in one go, which the other
+/// side's kernel is woken for once. Once is not enough: hyper polls a body
+/// that is pending a second time in the same turn, before any other task has
+/// had one.
 const WAITS: u8 = 2;
 
 /// The body of a streamed answer. Polled in the client's own task: no other
@@ -45,7 +52,9 @@ enum State {
     Silent,
     /// The head has gone, but no word of the answer.
     Waiting,
-    /// Words have been written; what comes next goes with the next write.
+    /// The first words are written, and wait for the connection to send them.
+    Begun,
+    /// Words have been sent; what comes next goes with the next write.
     Speaking,
     /// What is to be written has been put off this many times.
     PutOff(u8),
@@ -129,7 +138,7 @@ impl ChatBody {
     }
 
     fn first_words(&mut self) {
-        self.state = State::Speaking;
+        self.state = State::Begun;
         self.journal.first_content();
     }
 
@@ -162,7 +171,7 @@ impl ChatBody {
     /// Puts a write off, if that has not been done too often.
     fn put_off(&mut self) -> bool {
         let waits = match self.state {
-            State::Speaking => 1,
+            State::Begun | State::Speaking => 1,
             State::PutOff(waits) if waits < WAITS => waits + 1,
             _ => return false,
         };
@@ -214,6 +223,13 @@ impl http_body::Body for ChatBody {
                         this.first_words();
                         return this.write();
                     }
+                    if this.state == State::Begun && this.out.len() >= FIRST_WRITE {
+                        // The connection sends what it has when it is told
+                        // that there is nothing more just now.
+                        this.state = State::Speaking;
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
                     if this.out.len() >= FULL_WRITE {
                         return this.write();
                     }
@@ -239,10 +255,6 @@ impl http_body::Body for ChatBody {
                         Poll::Pending => Poll::Pending,
                     };
                 }
-                // The connection to Coze hands over one piece at a time, and
-                // the next one when this task has taken it: as long as the
-                // turns of the others bring more, it comes with the same
-                // write.
                 Poll::Pending if this.put_off() => {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;

@@ -21,6 +21,10 @@ use super::pool::{Connection, Pool};
 /// How much is read at once.
 const READ: usize = 64 * 1024;
 
+/// How much of a body is given out first, where more lies ready: the first
+/// words of a long answer do not wait until all of it is decoded.
+const FIRST: usize = 4 * 1024;
+
 /// An exchange came to no good end.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Broken {
@@ -61,8 +65,10 @@ pub(super) struct Incoming {
     /// `None` once it is given back, or closed.
     connection: Option<Connection>,
     body: Body,
-    /// What came with the head.
-    first: Bytes,
+    /// What was read and not given out yet.
+    rest: Bytes,
+    /// Whether something was given out.
+    begun: bool,
     persistent: bool,
     home: Weak<Pool>,
 }
@@ -161,7 +167,8 @@ pub(super) async fn ask(
     // The rest of a request that was refused before its end is not sent.
     let persistent = head.persistent && outgoing.done;
     let home = Arc::downgrade(home);
-    let mut incoming = Incoming { connection: Some(connection), body, first, persistent, home };
+    let mut incoming =
+        Incoming { connection: Some(connection), body, rest: first, begun: false, persistent, home };
     incoming.settle();
     Ok(Answer { head, incoming })
 }
@@ -209,8 +216,9 @@ impl Incoming {
     /// # Errors
     /// If the connection broke off, or what comes makes no sense.
     pub(super) fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
-        if !self.first.is_empty() {
-            return Poll::Ready(Some(Ok(std::mem::take(&mut self.first))));
+        if !self.rest.is_empty() {
+            let rest = std::mem::take(&mut self.rest);
+            return Poll::Ready(Some(Ok(self.give(rest))));
         }
         while let Some(connection) = &mut self.connection {
             let mut space = [const { MaybeUninit::uninit() }; READ];
@@ -223,7 +231,7 @@ impl Incoming {
             };
             match taken {
                 Ok(bytes) if bytes.is_empty() => {}
-                Ok(bytes) => return Poll::Ready(Some(Ok(bytes))),
+                Ok(bytes) => return Poll::Ready(Some(Ok(self.give(bytes)))),
                 Err(broken) => {
                     self.connection = None;
                     return Poll::Ready(Some(Err(broken)));
@@ -231,6 +239,14 @@ impl Incoming {
             }
         }
         Poll::Ready(None)
+    }
+
+    /// What to give out of bytes that were read.
+    fn give(&mut self, mut bytes: Bytes) -> Bytes {
+        if !std::mem::replace(&mut self.begun, true) && bytes.len() > FIRST {
+            self.rest = bytes.split_off(FIRST);
+        }
+        bytes
     }
 
     fn take(&mut self, read: &[u8]) -> Result<Bytes, Broken> {
