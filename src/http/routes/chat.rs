@@ -101,14 +101,16 @@ async fn answer(
     // holds.
     let has_name = model.target.callee.converses() || naming.name.is_some();
     let name = placed.lent.as_ref().filter(|_| has_name).map(|lent| lent.name());
-    let has_parameters = request.ask.given.parameters.is_some();
+    // What answers a question starts nothing.
+    let starts = !matches!(model.target.callee, Callee::Bot(_)) && placed.note.mode != Mode::Resumed;
+    let ignores_parameters = request.ask.given.parameters.is_some() && !starts;
     let (mut order, trimmed) = turn.order(placed, prompt, &request).await?;
     order.meter = permit.meter();
     let mut remarks = Remarks { ignored: request.ignored, trimmed, name, note: None };
     if model.memory == Memory::Off && naming.name.is_some() {
         remarks.ignored.push("conversation_id");
     }
-    if has_parameters && matches!(model.target.callee, Callee::Bot(_)) {
+    if ignores_parameters {
         remarks.ignored.push("parameters");
     }
     let head = Head {

@@ -41,8 +41,10 @@ async fn each_message_answers_the_question_before_it() {
     assert_eq!(first.body["coze"]["interrupt"], json!({"kind": "question"}));
     assert_eq!(first.body["choices"][0]["finish_reason"], "stop");
     assert!(first.header("x-conversation-id").is_none());
-    let second = talk.says(&["plan a trip", WHERE, "Oslo"]).await;
+    // What answers starts nothing, so that start parameters have no place.
+    let second = talk.field("parameters", json!({"n": 1})).says(&["plan a trip", WHERE, "Oslo"]).await;
     assert_eq!((second.text(), second.note()), (WHEN, "resumed"));
+    assert_eq!(second.header("x-cozeway-ignored"), Some("parameters"));
     assert_eq!(second.body["coze"]["interrupt"], json!({"kind": "choice", "options": ["summer", "winter"]}));
     let third = talk.says(&["plan a trip", WHERE, "Oslo", WHEN, "winter"]).await;
     assert_eq!((third.text(), third.note()), (FORM, "resumed"));
