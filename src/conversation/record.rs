@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::Key;
 
+/// How long a record is as a rule.
+const USUAL_BYTES: usize = 512;
+
 /// One conversation at Coze, and how far it has come. Holds no word of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -129,7 +132,9 @@ impl Record {
     /// As the store keeps it.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("strings and numbers always serialise")
+        let mut bytes = Vec::with_capacity(USUAL_BYTES);
+        serde_json::to_writer(&mut bytes, self).expect("strings and numbers always serialise");
+        bytes
     }
 
     /// What [`to_bytes`](Self::to_bytes) has written; `None` if it is
@@ -153,7 +158,8 @@ mod hex {
 
     #[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
     pub(super) fn serialize<S: Serializer>(key: &Option<Key>, serializer: S) -> Result<S::Ok, S::Error> {
-        key.map(|key| Id(key).to_string()).serialize(serializer)
+        let digits = key.map(|key| Id(key).digits());
+        digits.as_ref().and_then(|digits| std::str::from_utf8(digits).ok()).serialize(serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Key>, D::Error> {

@@ -1,3 +1,4 @@
+mod forgetful;
 mod questions;
 
 use super::*;

@@ -105,8 +105,13 @@ impl Simulator {
         if troubles.is_empty() {
             return None;
         }
-        let question = body.get("additional_messages")?.as_array()?.last()?.get("content")?.as_str()?;
-        let at = troubles.iter().position(|(text, _)| text == question)?;
+        let query = body.get("additional_messages")?.as_array()?.last()?;
+        let content = query.get("content")?.as_str()?;
+        let question = match query.get("content_type").and_then(Value::as_str) {
+            Some("object_string") => text_of(content)?,
+            _ => content.to_owned(),
+        };
+        let at = troubles.iter().position(|(text, _)| *text == question)?;
         Some(troubles.swap_remove(at).1)
     }
 
@@ -168,6 +173,13 @@ impl Simulator {
     }
 }
 
+/// The text of an `object_string`.
+fn text_of(content: &str) -> Option<String> {
+    let parts: Value = serde_json::from_str(content).ok()?;
+    let text = parts.as_array()?.iter().find_map(|part| part.get("text")?.as_str())?;
+    Some(text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -183,6 +195,11 @@ mod tests {
         assert!(simulator.take_trouble(&asks("hello")).is_none());
         assert!(matches!(simulator.take_trouble(&asks("hi")), Some(Trouble::Fails)));
         assert!(simulator.take_trouble(&asks("hi")).is_none());
+        simulator.trouble("hi", Trouble::Fails);
+        let parts = r#"[{"type":"image","file_url":"http://h/i.png"},{"type":"text","text":"hi"}]"#;
+        let query = json!({"role": "user", "content": parts, "content_type": "object_string"});
+        let shows = json!({"additional_messages": [query]});
+        assert!(matches!(simulator.take_trouble(&shows), Some(Trouble::Fails)));
         simulator.trouble("hi", Trouble::Silent);
         simulator.no_trouble();
         assert!(simulator.take_trouble(&asks("hi")).is_none());

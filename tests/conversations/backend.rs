@@ -4,9 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cozeway::secret::Secret;
 use cozeway::store::memory::Memory;
+use cozeway::store::redis::{PREFIX, Redis};
 use cozeway::store::sqlite::Sqlite;
 use cozeway::store::{Id, Store};
+use tokio::sync::Mutex;
+
+use crate::support::redis::{FORGETS, KEEPS, Keys, Server, redis_url};
 
 /// Nothing that a world remembers grows old in it.
 const TTL: Duration = Duration::from_secs(3600);
@@ -17,15 +22,39 @@ pub(crate) enum Backend {
     Memory(Arc<dyn Store>),
     /// A file, opened by each as by a process of its own.
     File(Folder),
+    /// A server of the world's own.
+    Server(Arc<Mutex<Server>>, Secret, Keeps),
+    /// A part of a server that others use, too.
+    Shared(Keys),
+}
+
+/// Whether a server knows what it knew when it is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeps {
+    All,
+    Nothing,
 }
 
 impl Backend {
-    /// The store of a world.
-    pub(crate) fn of(seed: u64) -> Self {
-        match seed % 2 {
+    /// The store of a world. Where there is no server, a file does as well.
+    pub(crate) async fn of(seed: u64) -> Self {
+        match seed % 3 {
             0 => Self::Memory(memory()),
-            _ => Self::File(Folder::new()),
+            1 => Self::File(Folder::new()),
+            _ => Self::redis(if seed % 9 == 8 { Keeps::Nothing } else { Keeps::All })
+                .await
+                .unwrap_or_else(|| Self::File(Folder::new())),
         }
+    }
+
+    async fn redis(keeps: Keeps) -> Option<Self> {
+        let settings: &[&str] = if keeps == Keeps::All { &KEEPS } else { &FORGETS };
+        if let Some(mut server) = Server::new(settings) {
+            server.start().await;
+            let url = Secret::new(server.url());
+            return Some(Self::Server(Arc::new(Mutex::new(server)), url, keeps));
+        }
+        redis_url().map(|url| Self::Shared(Keys::new(url)))
     }
 
     /// The way of one replica to it.
@@ -33,18 +62,28 @@ impl Backend {
         match self {
             Self::Memory(store) => Arc::clone(store),
             Self::File(folder) => Arc::new(Sqlite::open(&folder.0.join("state.db"), TTL).unwrap()),
+            Self::Server(_, url, _) => Arc::new(Redis::new(url, PREFIX, TTL).unwrap()),
+            Self::Shared(keys) => keys.open(TTL),
         }
     }
 
-    /// Starts it anew, while nobody has it open. Says whether it still knows
-    /// what it knew.
-    pub(crate) fn restart(&mut self) -> bool {
+    /// A server that can be killed under the gateways.
+    pub(crate) fn server(&self) -> Option<&Arc<Mutex<Server>>> {
         match self {
-            Self::Memory(store) => {
-                *store = memory();
-                false
-            }
-            Self::File(_) => true,
+            Self::Server(server, ..) => Some(server),
+            _ => None,
+        }
+    }
+
+    /// Whether it has forgotten everything when it is started anew.
+    pub(crate) fn forgets(&self) -> bool {
+        matches!(self, Self::Memory(_) | Self::Server(_, _, Keeps::Nothing))
+    }
+
+    /// Starts it anew, while nobody has it open.
+    pub(crate) fn restart(&mut self) {
+        if let Self::Memory(store) = self {
+            *store = memory();
         }
     }
 
@@ -52,6 +91,9 @@ impl Backend {
         match self {
             Self::Memory(_) => "memory",
             Self::File(_) => "a file",
+            Self::Server(_, _, Keeps::All) => "a server",
+            Self::Server(_, _, Keeps::Nothing) => "a server that forgets",
+            Self::Shared(_) => "a part of a server",
         }
     }
 }

@@ -26,7 +26,13 @@ pub(crate) struct Reply {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// A whole answer.
-    Answered { text: String, chat: String, finish: String },
+    Answered {
+        text: String,
+        chat: String,
+        finish: String,
+        /// The other choices: what they say, and their chats.
+        others: Vec<(String, String)>,
+    },
     /// An error, as HTTP or in band.
     Failed { status: u16, code: String, message: String },
     /// The client has left; whether it had heard of the answer's beginning.
@@ -65,49 +71,82 @@ async fn whole(status: u16, body: Body) -> Result<Outcome, String> {
     if status != 200 {
         return Ok(failed(status, &value["error"]));
     }
-    let choice = &value["choices"][0];
-    Ok(Outcome::Answered {
-        text: choice["message"]["content"].as_str().ok_or("an answer without content")?.to_owned(),
-        chat: text(&value["coze"]["chat_id"]),
-        finish: text(&choice["finish_reason"]),
-    })
+    let choices = value["choices"].as_array().ok_or("an answer without choices")?;
+    let mut told = Vec::new();
+    for (index, choice) in choices.iter().enumerate() {
+        told.push(Choice {
+            text: choice["message"]["content"].as_str().ok_or("an answer without content")?.to_owned(),
+            chat: chat(&value["coze"], index),
+            finish: text(&choice["finish_reason"]),
+        });
+    }
+    answered(told)
+}
+
+/// One answer as it comes.
+#[derive(Default)]
+struct Choice {
+    text: String,
+    chat: String,
+    finish: String,
+}
+
+fn answered(choices: Vec<Choice>) -> Result<Outcome, String> {
+    let mut choices = choices.into_iter();
+    let Choice { text, chat, finish } = choices.next().ok_or("an answer without a choice")?;
+    let others = choices.map(|other| (other.text, other.chat)).collect();
+    Ok(Outcome::Answered { text, chat, finish, others })
+}
+
+/// What Coze calls the chat of a choice.
+fn chat(coze: &Value, index: usize) -> String {
+    match &coze["chats"][index] {
+        Value::Null => text(&coze["chat_id"]),
+        one => text(&one["chat_id"]),
+    }
 }
 
 async fn stream(body: Body, leaves: bool) -> Result<Outcome, String> {
     let mut frames = body.into_data_stream();
-    let (mut said, mut chat, mut finish) = (String::new(), String::new(), String::new());
+    let mut choices: Vec<Choice> = Vec::new();
     let mut buffer = String::new();
-    let mut pending = Vec::new();
     while let Some(frame) = frames.next().await {
-        pending.extend_from_slice(&frame.map_err(|error| error.to_string())?);
-        let whole = std::str::from_utf8(&pending).map_err(|error| error.to_string())?.to_owned();
-        pending.clear();
-        buffer.push_str(&whole);
+        let frame = frame.map_err(|error| error.to_string())?;
+        buffer.push_str(std::str::from_utf8(&frame).map_err(|error| error.to_string())?);
         while let Some((event, rest)) = buffer.split_once("\n\n") {
             let event = event.to_owned();
             buffer = rest.to_owned();
             let Some(data) = event.strip_prefix("data: ") else { continue };
             if data == "[DONE]" {
-                return Ok(Outcome::Answered { text: said, chat, finish });
+                return answered(choices);
             }
             let value: Value = serde_json::from_str(data).map_err(|error| error.to_string())?;
             if value.get("error").is_some() {
                 return Ok(failed(200, &value["error"]));
             }
-            let choice = &value["choices"][0];
-            said.push_str(choice["delta"]["content"].as_str().unwrap_or_default());
-            if let Some(reason) = choice["finish_reason"].as_str() {
-                finish = reason.to_owned();
-            }
-            if let Some(id) = value["coze"]["chat_id"].as_str() {
-                chat = id.to_owned();
-            }
+            take(&mut choices, &value);
         }
-        if leaves && !said.is_empty() {
+        if leaves && choices.iter().any(|choice| !choice.text.is_empty()) {
             return Ok(Outcome::Left { heard: true });
         }
     }
-    Err(format!("a stream ended without an end after {said:?}"))
+    Err(format!("a stream ended without an end after {} choices", choices.len()))
+}
+
+/// Takes up a chunk.
+fn take(choices: &mut Vec<Choice>, value: &Value) {
+    let delta = &value["choices"][0];
+    let index = delta["index"].as_u64().unwrap_or_default() as usize;
+    if choices.len() <= index {
+        choices.resize_with(index + 1, Choice::default);
+    }
+    choices[index].text.push_str(delta["delta"]["content"].as_str().unwrap_or_default());
+    if let Some(reason) = delta["finish_reason"].as_str() {
+        choices[index].finish = reason.to_owned();
+    }
+    if value.get("coze").is_some() {
+        choices.iter_mut().enumerate().for_each(|(at, choice)| choice.chat = chat(&value["coze"], at));
+    }
 }
 
 fn failed(status: u16, error: &Value) -> Outcome {

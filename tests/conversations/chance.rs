@@ -1,14 +1,17 @@
 //! What happens next.
 
+use std::time::Duration;
+
 use cozeway::simulator::Trouble;
 use tokio_util::sync::CancellationToken;
 
-use crate::ledger::{Around, SECRET};
+use crate::ledger::{Around, Crash, SECRET};
+use crate::link::Lost;
 use crate::model::Said;
 use crate::random::Random;
 use crate::stage::MODELS;
 use crate::turn::{Leaves, Space, Turn};
-use crate::world::{Chat, World, models};
+use crate::world::{Chat, World};
 
 /// How many conversations a world's clients have at most.
 const MAX_CHATS: usize = 12;
@@ -37,6 +40,11 @@ pub(crate) fn choose(world: &mut World, step: usize, random: &mut Random) -> Pla
         let chat = begin(world, random);
         world.chats.push(chat);
     }
+    let has_server = world.stage.backend.server().is_some();
+    if has_server && random.percent(8) {
+        return torn(world, step, random, true);
+    }
+    let is_killed = has_server && random.percent(50);
     match random.below(100) {
         0 => Plan::RestartStore,
         1 | 2 => Plan::Restart(random.below(2)),
@@ -46,12 +54,12 @@ pub(crate) fn choose(world: &mut World, step: usize, random: &mut Random) -> Pla
         },
         7 | 8 => {
             let turn = Turn { trouble: None, leaves: Leaves::Never, ..turn(world, step, random) };
-            Plan::Turns(vec![turn], Around { away: true, ..Around::default() })
+            Plan::Turns(vec![turn], Around { away: true, is_killed, ..Around::default() })
         }
         9 => {
             let trouble = Some(Trouble::Waits(CancellationToken::new(), false));
             let turn = Turn { trouble, leaves: Leaves::Never, ..turn(world, step, random) };
-            Plan::Turns(vec![turn], Around { away_later: true, ..Around::default() })
+            Plan::Turns(vec![turn], Around { away_later: true, is_killed, ..Around::default() })
         }
         10..=24 => company(world, step, random),
         25..=27 => Plan::Turns(vec![stray(world, step, random)], Around::default()),
@@ -60,6 +68,7 @@ pub(crate) fn choose(world: &mut World, step: usize, random: &mut Random) -> Pla
             let turn = Turn { trouble, leaves: Leaves::WithItsGateway, ..turn(world, step, random) };
             Plan::Turns(vec![turn], Around::default())
         }
+        29..=31 => torn(world, step, random, false),
         _ => Plan::Turns(vec![turn(world, step, random)], Around::default()),
     }
 }
@@ -73,16 +82,24 @@ fn begin(world: &World, random: &mut Random) -> Chat {
     };
     let space = space.unwrap_or_else(|| Space {
         key: ["one", "two"][random.below(2)],
-        model: random.pick(&models().collect::<Vec<_>>()).to_owned(),
+        model: some_model(random),
         user: *random.pick(&[None, None, Some("ann"), Some("bob")]),
         hint: *random.pick(&[None, None, Some("h1"), Some("h2")]),
     });
     let fresh = format!("n{}", random.below(100));
-    let name = random.percent(50).then(|| (*random.pick(&["main", "side", &fresh])).to_owned());
-    // A bot that is shown little of what it said is no place for deltas.
-    let delta = name.is_some() && !MODELS[space.model].short && random.percent(70);
+    let named = random.percent(50) && MODELS[space.model].memory != "off";
+    let name = named.then(|| (*random.pick(&["main", "side", &fresh])).to_owned());
+    let delta = named && MODELS[space.model].takes_deltas() && random.percent(70);
     let system = random.percent(40).then(|| format!("system {}", random.below(3)));
     Chat { space, name, delta, system, said: Vec::new(), sloppy: random.percent(30), own: None }
+}
+
+/// Mostly one whose conversations go on.
+fn some_model(random: &mut Random) -> usize {
+    let any = random.percent(20);
+    let models: Vec<usize> =
+        (0..MODELS.len()).filter(|model| any || MODELS[*model].memory == "auto").collect();
+    *random.pick(&models)
 }
 
 fn disturbance(world: &World, random: &mut Random) -> Option<Plan> {
@@ -111,8 +128,10 @@ fn company(world: &mut World, step: usize, random: &mut Random) -> Plan {
         } else {
             let mut next = turn(world, step, random);
             next.new.iter_mut().for_each(|text| text.push_str(&format!(" ({})", turns.len())));
-            // One client takes one turn at a time.
-            if turns.iter().any(|turn| turn.chat == next.chat) {
+            // One client takes one turn at a time. What happens to a question
+            // would happen to whoever asks it first.
+            let is_alike = |turn: &Turn| turn.chat == next.chat || turn.question() == next.question();
+            if turns.iter().any(is_alike) {
                 continue;
             }
             next
@@ -129,9 +148,36 @@ fn company(world: &mut World, step: usize, random: &mut Random) -> Plan {
     Plan::Turns(turns, around)
 }
 
+/// In the middle of turns the server of the store is killed, or answers of the
+/// store are lost.
+fn torn(world: &mut World, step: usize, random: &mut Random, is_killed: bool) -> Plan {
+    let (mut turns, around) = match company(world, step, random) {
+        Plan::Turns(turns, around) if random.percent(50) => (turns, around),
+        _ => (vec![turn(world, step, random)], Around::default()),
+    };
+    for turn in &mut turns {
+        turn.leaves = Leaves::Never;
+        turn.trouble = random.percent(50).then(|| Trouble::Waits(CancellationToken::new(), false));
+    }
+    let micros = |random: &mut Random, most| Duration::from_micros(random.below(most) as u64);
+    let pause = if random.percent(50) { Duration::ZERO } else { micros(random, 30_000) };
+    let most = *random.pick(&[2000, 12_000]);
+    let crash = Crash { after: micros(random, most), pause };
+    let lost = *random.pick(&[Lost::Claim, Lost::Settle, Lost::Insert]);
+    let around = if is_killed {
+        Around { crash: Some(crash), ..around }
+    } else {
+        Around { lost: Some(lost), ..around }
+    };
+    Plan::Turns(turns, around)
+}
+
 /// A turn with a name that is not its client's to use.
 fn stray(world: &mut World, step: usize, random: &mut Random) -> Turn {
     let mut turn = turn(world, step, random);
+    if MODELS[turn.space.model].memory == "off" {
+        return turn;
+    }
     let known: Vec<String> = world.ledger.known.keys().map(|(_, name)| name.clone()).collect();
     let own: Vec<String> =
         known.into_iter().filter(|name| name.starts_with("conv_") && !name.starts_with(SECRET)).collect();
@@ -141,14 +187,13 @@ fn stray(world: &mut World, step: usize, random: &mut Random) -> Turn {
         _ if own.is_empty() => "conv_x".to_owned(),
         _ => random.pick(&own).clone(),
     };
-    let short = MODELS[turn.space.model].short;
     turn.name = Some(name);
-    turn.delta = !short;
+    turn.delta = MODELS[turn.space.model].takes_deltas();
     if turn.delta {
         turn.before.clear();
         turn.new.drain(..turn.new.len() - 1);
     }
-    Turn { trouble: None, leaves: Leaves::Never, stop: false, ..turn }
+    Turn { trouble: None, leaves: Leaves::Never, stop: false, choices: 1, ..turn }
 }
 
 /// A turn of some client.
@@ -164,11 +209,11 @@ fn turn(world: &mut World, step: usize, random: &mut Random) -> Turn {
         // A branch that lives on beside what it came from; perhaps by the id
         // that the gateway gave, perhaps without a name.
         let mut branch = world.chats[index].clone();
-        let short = MODELS[branch.space.model].short;
+        let takes_deltas = MODELS[branch.space.model].takes_deltas();
         match &branch.own {
             Some(own) if random.percent(60) && branch.name.is_none() => {
                 branch.name = Some(own.clone());
-                branch.delta = !short && random.percent(70);
+                branch.delta = takes_deltas && random.percent(70);
             }
             _ => (branch.name, branch.delta) = (None, false),
         }
@@ -194,6 +239,10 @@ fn turn(world: &mut World, step: usize, random: &mut Random) -> Turn {
     turn.stop = random.percent(8);
     turn.salt = random.below(6);
     go_wrong(&mut turn, random);
+    if turn.name.is_none() && random.percent(5) {
+        turn.choices = 2 + random.below(2);
+        (turn.trouble, turn.leaves, turn.stop) = (None, Leaves::Never, false);
+    }
     turn
 }
 
@@ -202,6 +251,7 @@ fn words(step: usize, random: &mut Random) -> String {
     match random.below(20) {
         0 | 1 => "hi".to_owned(),
         2 => format!("  \u{201c}q{step}\u{201d} \r\n<b>&amp;</b> \\n {}  ", random.below(1000)),
+        4 => format!("look q{step}.{}", random.below(1000)),
         3 => format!("q{step} \u{4f60}\u{597d} \u{1f600} e\u{301}"),
         _ => format!("q{step}.{}", random.below(1000)),
     }

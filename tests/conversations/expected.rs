@@ -27,11 +27,13 @@ impl Ledger {
             && !around.company
             && !around.away
             && !around.away_later
+            && !around.is_torn()
             && !MODELS[turn.space.model].short;
         if !calm {
             return Expected::Anything;
         }
         match self.handle(turn, turn.name.as_ref()) {
+            _ if turn.is_apart() => Expected::Mode(if turn.is_first() { "new" } else { "replayed" }),
             Some(handle) => self.expect_named(turn, &handle),
             None => self.expect_unnamed(turn),
         }

@@ -3,7 +3,7 @@
 use crate::backend::Backend;
 use crate::ledger::Around;
 use crate::model::Said;
-use crate::stage::MODELS;
+use crate::stage::{Callers, MODELS};
 use crate::turn::{Leaves, Space, Turn};
 use crate::world::{Chat, World};
 use cozeway::simulator::Trouble;
@@ -19,7 +19,7 @@ fn live(turns: impl FnOnce(Chat) -> Vec<Turn>) {
         let name = Some("main".to_owned());
         let chat =
             Chat { space, name, delta: true, system: None, said: Vec::new(), sloppy: false, own: None };
-        let mut world = World::new(Backend::of(0), vec![chat.clone()]).await;
+        let mut world = World::new(Backend::of(0).await, Callers::HaveKeys, vec![chat.clone()]).await;
         for turn in turns(chat) {
             world.release().await?;
             world.turns(vec![turn], Around::default()).await?;

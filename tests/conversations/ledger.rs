@@ -4,11 +4,13 @@
 //! Coze ran them; out comes the first promise that is broken.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 
 use cozeway::simulator::{Ran, Seen, Simulator, Trouble};
 
 use crate::call::{Outcome, Reply};
-use crate::expected::{Expected, before, mode, same, says_truly};
+use crate::expected::{Expected, mode, says_truly};
+use crate::link::Lost;
 use crate::model::{ChatId, History, Parting, Said, holds};
 use crate::stage::MODELS;
 use crate::turn::{Leaves, Turn};
@@ -51,6 +53,33 @@ pub(crate) struct Around {
     /// The store is away: from the beginning, or from when the bot speaks.
     pub(crate) away: bool,
     pub(crate) away_later: bool,
+    /// The store is a server that is killed for it.
+    pub(crate) is_killed: bool,
+    /// The server is killed at some moment, and started again.
+    pub(crate) crash: Option<Crash>,
+    /// Such a step of the store is done, but its answer is lost.
+    pub(crate) lost: Option<Lost>,
+    /// A step took so long that its answer was not waited for.
+    pub(crate) is_slow: bool,
+}
+
+/// When a server is killed, and how long nobody starts it again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Crash {
+    pub(crate) after: Duration,
+    pub(crate) pause: Duration,
+}
+
+impl Around {
+    /// Whether a step of the store may fail, and may have been done.
+    pub(crate) fn is_torn(&self) -> bool {
+        self.crash.is_some() || self.lost.is_some() || self.is_slow
+    }
+
+    /// Whether what was to be remembered may not be.
+    fn may_forget(&self) -> bool {
+        self.away_later || self.is_torn()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -60,7 +89,7 @@ pub(crate) struct Ledger {
     pub(crate) disturbed: HashSet<(usize, String)>,
     /// The chats that a client has been told of.
     accounted: HashSet<ChatId>,
-    words: HashMap<ChatId, Vec<String>>,
+    pub(crate) words: HashMap<ChatId, Vec<String>>,
     pub(crate) modes: BTreeMap<String, usize>,
 }
 
@@ -110,7 +139,7 @@ impl Ledger {
         name.map(|name| (turn.space.label(), name.clone()))
     }
 
-    fn histories(&self, handle: &Handle) -> Vec<History> {
+    pub(crate) fn histories(&self, handle: &Handle) -> Vec<History> {
         self.known.get(handle).map_or_else(|| vec![History::default()], |known| known.histories.clone())
     }
 
@@ -135,7 +164,8 @@ impl Ledger {
             Outcome::Answered { finish, .. } if finish != "stop" => {
                 Err(format!("a whole answer ends with {finish:?}"))
             }
-            Outcome::Answered { text, .. } => {
+            Outcome::Answered { text, others, .. } => {
+                self.others(turn, others, cozes)?;
                 if !around.away {
                     let mode = mode(reply).ok_or("an answer does not say what became of its conversation")?;
                     *self.modes.entry(mode.to_owned()).or_default() += 1;
@@ -159,6 +189,33 @@ impl Ledger {
             Expected::NotContinued => mode != "continued" && mode != "resumed",
         };
         if as_expected { Ok(()) } else { Err(format!("{expected:?} was expected, it is {:?}", reply.note)) }
+    }
+
+    /// Each of several answers is one to the whole transcript.
+    fn others(
+        &mut self,
+        turn: &Turn,
+        others: &[(String, String)],
+        cozes: &[Simulator],
+    ) -> Result<(), String> {
+        if others.len() + 1 != turn.choices {
+            return Err(format!("{} choices were asked for, {} came", turn.choices, others.len() + 1));
+        }
+        let (coze, transcript) = (turn.space.coze(), turn.transcript());
+        for (text, chat) in others {
+            let ran = cozes[coze].ran(chat).ok_or("a choice of a chat that Coze does not know")?;
+            if ran.answers.join("\n\n") != *text {
+                return Err(format!("a choice says {text:?}, the bot said {:?}", ran.answers));
+            }
+            if !self.accounted.insert(ChatId { coze, chat: chat.clone() }) {
+                return Err("two answers are one chat".to_owned());
+            }
+            let context = cozes[coze].context_seen(chat).unwrap_or_default();
+            self.listen(cozes);
+            holds(&context, &transcript, &|id: &ChatId| self.words.get(id).cloned())
+                .map_err(|parting| parted(&context, &transcript, &parting))?;
+        }
+        Ok(())
     }
 
     #[expect(clippy::too_many_arguments, reason = "all that is known of an answer")]
@@ -215,13 +272,22 @@ impl Ledger {
             after.push(history.then(if cut { Said::Unheard(chat.clone()) } else { said }));
         }
         let last = match () {
-            () if around.away_later || around.company => Last::Unknown,
+            () if around.may_forget() || around.company => Last::Unknown,
             () if cut => Last::Cut,
             () if ran.asks => Last::Asked,
             () => Last::Answered,
         };
+        if turn.is_apart() {
+            let told = format!("what nobody remembers is called {:?}", reply.name);
+            return if reply.name.is_none() { Ok(()) } else { Err(told) };
+        }
         let Some(handle) = self.handle(turn, reply.name.as_ref()) else {
-            return if around.away { Ok(()) } else { Err("an answer without a name".to_owned()) };
+            if around.is_torn() {
+                // It may have been claimed all the same.
+                self.doubt(turn);
+            }
+            let excused = around.away || around.is_torn();
+            return if excused { Ok(()) } else { Err("an answer without a name".to_owned()) };
         };
         if asked_by.as_ref().is_some_and(|asked| *asked != handle) {
             return Err(format!("{asked_by:?} was asked, {handle:?} has answered"));
@@ -231,7 +297,7 @@ impl Ledger {
         }
         let mut places = vec![(chat.coze, ran.conversation.clone())];
         let by_id = turn.name.is_some() || self.known.get(&handle).is_some_and(|known| known.by_id);
-        if around.away_later {
+        if around.may_forget() {
             // It may not have been remembered.
             after.extend(self.histories(&handle));
             places.extend(self.known.get(&handle).into_iter().flat_map(|known| known.places.clone()));
@@ -250,7 +316,10 @@ impl Ledger {
                 if self.histories(handle).iter().all(|history| !history.said.is_empty()) {
                     return Err(format!("{handle:?} is not found any more"));
                 }
-                self.known.remove(handle);
+                // Another turn may have found it before it was forgotten.
+                if !around.company {
+                    self.known.remove(handle);
+                }
                 return Ok(());
             }
             ("conversation_lost", Some(handle)) if turn.delta && status == 409 => {
@@ -259,7 +328,7 @@ impl Ledger {
                     return Err(format!("{handle:?} is lost, but Coze has not forgotten it"));
                 }
                 // Another turn may have come later, or the store may not know.
-                let stays = around.company || around.away_later;
+                let stays = around.company || around.may_forget();
                 let mut histories = if stays { self.histories(handle) } else { Vec::new() };
                 histories.push(History::default());
                 let known = Known { histories: dedup(histories), ..Known::default() };
@@ -268,6 +337,8 @@ impl Ledger {
             }
             ("conversation_locked", Some(_)) if around.company && status == 409 => return Ok(()),
             ("state_unavailable", Some(_)) if around.away && status == 503 => return Ok(()),
+            // It may have been claimed all the same.
+            ("state_unavailable", Some(_)) if around.is_torn() && status == 503 => {}
             _ if excused => {}
             _ => return Err(format!("a {status} {code} for nothing")),
         }
@@ -277,95 +348,6 @@ impl Ledger {
             known.by_id = true;
         }
         Ok(())
-    }
-
-    /// Nobody knows any more how the last turn of what this one may have been
-    /// part of has ended. What they hold has not changed.
-    pub(crate) fn doubt(&mut self, turn: &Turn) {
-        for handle in self.touched(turn) {
-            let disturbed = self.known.get(&handle).is_some_and(|known| self.is_disturbed(known));
-            if let Some(known) = self.known.get_mut(&handle) {
-                // Then it may have been dropped.
-                known.histories.extend(disturbed.then(History::default));
-                known.last = Last::Unknown;
-                known.by_id |= turn.name.as_ref().is_some_and(|name| name.starts_with("conv_"));
-            }
-        }
-    }
-
-    /// What a turn may have gone on in.
-    fn touched(&self, turn: &Turn) -> Vec<Handle> {
-        match self.handle(turn, turn.name.as_ref()) {
-            Some(handle) => vec![handle],
-            None => {
-                let (label, before) = (turn.space.label(), before(turn));
-                let own = |handle: &&Handle| handle.0 == label && handle.1.starts_with("conv_");
-                let fits = |handle: &&Handle| {
-                    self.known[*handle]
-                        .histories
-                        .iter()
-                        .any(|history| same(&before, &history.said) != Some(false))
-                };
-                self.known.keys().filter(own).filter(fits).cloned().collect()
-            }
-        }
-    }
-
-    fn left(&mut self, turn: &Turn, reply: &Reply, facts: &Facts, heard: bool, cozes: &[Simulator]) {
-        if turn.leaves == Leaves::WithItsGateway {
-            self.doubt(turn);
-            return;
-        }
-        if let (None, None, Some(chat)) = (&turn.name, &reply.name, &facts.chat) {
-            // It may be remembered, under an id that nobody has heard of.
-            let history = History { said: turn.transcript(), system: turn.system.clone() };
-            let histories = vec![history.then(Said::Unheard(chat.clone()))];
-            let handle = (turn.space.label(), format!("{SECRET}{}", chat.chat));
-            self.known.insert(handle, Known { histories, ..Known::default() });
-        }
-        let fails =
-            matches!(turn.trouble, Some(Trouble::Waits(_, true) | Trouble::Fails | Trouble::CannotStart));
-        let counts = heard && !fails;
-        let handles = match self.handle(turn, reply.name.as_ref()) {
-            Some(handle) => vec![handle],
-            None => self.touched(turn),
-        };
-        if counts && turn.name.is_none() {
-            // It may have been taken out of another one.
-            self.doubt(turn);
-        }
-        for handle in handles {
-            let old = self.histories(&handle);
-            let mut after = if counts { Vec::new() } else { old.clone() };
-            if self.known.get(&handle).is_some_and(|known| self.is_disturbed(known)) {
-                // It is dropped; the client did not stay to be told so.
-                after.push(History::default());
-            }
-            if let (Some(chat), Some(ran)) = (&facts.chat, &facts.ran) {
-                let context = cozes[chat.coze].context_seen(&chat.chat).unwrap_or_default();
-                self.listen(cozes);
-                let unheard = |id: &ChatId| self.words.get(id).cloned();
-                let with = if turn.delta {
-                    old.iter().map(|history| history.with(turn.system.as_deref(), &turn.new)).collect()
-                } else {
-                    vec![History { said: turn.transcript(), system: turn.system.clone() }]
-                };
-                let fits = with.into_iter().filter(|with| holds(&context, &with.said, &unheard).is_ok());
-                after.extend(fits.map(|with| with.then(Said::Unheard(chat.clone()))));
-                let mut places = self.known.get(&handle).map_or_else(Vec::new, |known| known.places.clone());
-                places.push((chat.coze, ran.conversation.clone()));
-                let by_id = self.known.get(&handle).is_some_and(|known| known.by_id) || turn.name.is_some();
-                let last = if counts { Last::Cut } else { Last::Unknown };
-                if after.is_empty() {
-                    after = old;
-                }
-                self.known.insert(handle, Known { histories: dedup(after), last, places, by_id });
-            } else if let Some(known) = self.known.get_mut(&handle) {
-                known.histories = dedup(after);
-                known.last = Last::Unknown;
-                known.by_id |= turn.name.is_some();
-            }
-        }
     }
 }
 
@@ -383,7 +365,7 @@ fn parted(context: &[Seen], transcript: &[Said], parting: &Parting) -> String {
     format!("\nof {all_seen} the bot saw\n{seen}of {all_said} it ought to see\n{said}{why}\n")
 }
 
-fn dedup(mut histories: Vec<History>) -> Vec<History> {
+pub(crate) fn dedup(mut histories: Vec<History>) -> Vec<History> {
     let mut kept: Vec<History> = Vec::new();
     for history in histories.drain(..) {
         if !kept.contains(&history) {
@@ -395,6 +377,6 @@ fn dedup(mut histories: Vec<History>) -> Vec<History> {
 
 /// Whether a stop string has cut an answer.
 pub(crate) fn is_cut(turn: &Turn, text: &str) -> bool {
-    let says_it = !matches!(MODELS[turn.space.model].name, "echo" | "ask");
+    let says_it = !matches!(MODELS[turn.space.model].bot, "1002" | "1004");
     turn.stop && says_it && !text.contains("STOP")
 }

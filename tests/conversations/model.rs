@@ -109,9 +109,19 @@ pub(crate) fn holds(
     }
 }
 
+/// The address of the image that a user's message comes with.
+pub(crate) fn image(text: &str) -> Option<String> {
+    let what = text.strip_prefix("look ")?;
+    let number = what.bytes().fold(7_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    Some(format!("http://images.test/{number}.png?a=1&b=%20"))
+}
+
 /// How many messages these texts are, if the context goes on with them.
 fn begins(rest: &[&Seen], role: &str, texts: &[String]) -> Option<usize> {
     let fits = rest.len() >= texts.len()
-        && rest.iter().zip(texts).all(|(seen, text)| seen.role == role && seen.text == *text);
+        && rest.iter().zip(texts).all(|(seen, text)| {
+            let images = image(text).filter(|_| role == "user");
+            seen.role == role && seen.text == *text && seen.images.iter().eq(images.iter())
+        });
     fits.then_some(texts.len())
 }

@@ -15,20 +15,26 @@ use tokio_util::task::TaskTracker;
 use crate::backend::Backend;
 use crate::link::Link;
 
-/// Nothing that is waited for takes longer.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Nothing that is waited for takes longer, however busy the machine is.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What clients may call, where it lives, and what it is: two names of one
 /// bot are the same, one id in two deployments is not.
-pub(crate) const MODELS: [Model; 7] = [
-    Model { name: "signed", coze: 0, bot: "1001", short: false },
-    Model { name: "alias", coze: 0, bot: "1001", short: false },
-    Model { name: "echo", coze: 0, bot: "1002", short: false },
-    Model { name: "double", coze: 0, bot: "1003", short: false },
-    Model { name: "ask", coze: 0, bot: "1004", short: false },
-    Model { name: "short", coze: 0, bot: "1005", short: true },
-    Model { name: "other", coze: 1, bot: "1001", short: false },
+pub(crate) const MODELS: [Model; 9] = [
+    model("signed", 0, "1001"),
+    model("alias", 0, "1001"),
+    model("echo", 0, "1002"),
+    model("double", 0, "1003"),
+    model("ask", 0, "1004"),
+    Model { short: true, ..model("short", 0, "1005") },
+    model("other", 1, "1001"),
+    Model { memory: "explicit", ..model("explicit", 0, "1002") },
+    Model { memory: "off", ..model("off", 0, "1001") },
 ];
+
+const fn model(name: &'static str, coze: usize, bot: &'static str) -> Model {
+    Model { name, coze, bot, short: false, memory: "auto" }
+}
 
 /// How many rounds the bot of the model `short` is shown.
 const FEW_ROUNDS: usize = 6;
@@ -47,6 +53,24 @@ pub(crate) struct Model {
     pub(crate) bot: &'static str,
     /// Whether its bot is shown a few rounds only.
     pub(crate) short: bool,
+    pub(crate) memory: &'static str,
+}
+
+impl Model {
+    /// Whether a client may send only what is new: not to a bot that is shown
+    /// little of what it said.
+    pub(crate) fn takes_deltas(&self) -> bool {
+        !self.short && self.memory != "off"
+    }
+}
+
+/// How callers are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Callers {
+    /// By keys of the gateway's.
+    HaveKeys,
+    /// By their own tokens for Coze.
+    HaveTokens,
 }
 
 /// Everything that a world runs on.
@@ -67,16 +91,16 @@ pub(crate) struct Gateway {
 }
 
 impl Stage {
-    pub(crate) async fn new(backend: Backend) -> Self {
-        let (mut cozes, mut serving, mut config) = (Vec::new(), Vec::new(), head());
+    pub(crate) async fn new(backend: Backend, callers: Callers) -> Self {
+        let (mut cozes, mut serving, mut config) = (Vec::new(), Vec::new(), head(callers));
         for name in ["a", "b"] {
             let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-            config += &format!(
-                "[coze.{name}]\nbase_url = \"http://{}\"\ntoken = \"pat\"\n",
-                listener.local_addr().unwrap()
-            );
+            config += &format!("[coze.{name}]\nbase_url = \"http://{}\"\n", listener.local_addr().unwrap());
+            if callers == Callers::HaveKeys {
+                config += "token = \"pat\"\n";
+            }
             let coze = Simulator::new(Options {
-                tokens: vec!["pat".to_owned()],
+                tokens: ["pat", "one-0123456789abcdef", "two-0123456789abcdef"].map(str::to_owned).to_vec(),
                 bots: bots(),
                 ..Options::instant()
             });
@@ -93,18 +117,41 @@ impl Stage {
         self.gateways[replica] = Gateway::new(&self.config, self.backend.open());
     }
 
-    /// Starts the store anew, and the gateways with it. Says whether it still
-    /// knows what it knew.
-    pub(crate) fn restart_store(&mut self) -> bool {
+    /// Starts the store anew, and the gateways with it if it is theirs.
+    pub(crate) async fn restart_store(&mut self) {
+        if self.backend.server().is_some() {
+            self.go_away(true).await;
+            self.come_back().await;
+            return;
+        }
         let replicas = self.gateways.len();
         self.gateways.drain(..).for_each(|gateway| gateway.link.cut());
-        let knows = self.backend.restart();
+        self.backend.restart();
         self.gateways = (0..replicas).map(|_| Gateway::new(&self.config, self.backend.open())).collect();
-        knows
     }
 
-    pub(crate) fn set_away(&self, away: bool) {
-        self.gateways.iter().for_each(|gateway| gateway.link.set_away(away));
+    /// The store cannot be reached any more: by a trick, or since it is killed.
+    pub(crate) async fn go_away(&self, is_killed: bool) {
+        match self.backend.server().filter(|_| is_killed) {
+            Some(server) => server.lock().await.kill(),
+            None => self.gateways.iter().for_each(|gateway| gateway.link.set_away(true)),
+        }
+    }
+
+    /// It can be reached again, and every gateway has found it.
+    pub(crate) async fn come_back(&self) {
+        if let Some(server) = self.backend.server() {
+            server.lock().await.start().await;
+        }
+        for gateway in &self.gateways {
+            gateway.link.set_away(false);
+            let finding = async {
+                while gateway.link.counts().await.is_err() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, finding).await.unwrap();
+        }
     }
 
     /// Waits until no turn holds anything.
@@ -127,7 +174,17 @@ impl Stage {
             .map_err(|()| "a run never ends".to_owned())
     }
 
-    /// Whether the store has entries that are lent.
+    /// How often a gateway was told that another turn is in a conversation.
+    pub(crate) fn busy(&self) -> usize {
+        self.gateways.iter().map(|gateway| gateway.link.busy()).sum()
+    }
+
+    /// How often the store took too long.
+    pub(crate) fn slow(&self) -> usize {
+        self.gateways.iter().map(|gateway| gateway.link.slow()).sum()
+    }
+
+    /// How many entries of the store are lent.
     pub(crate) async fn lent(&self) -> usize {
         let listed = self.gateways[0].link.list(None, 100_000).await.unwrap();
         listed.iter().filter(|listed| listed.lent).count()
@@ -151,12 +208,17 @@ impl Gateway {
     }
 }
 
-fn head() -> String {
-    let mut text = "[server]\nconversation_wait = \"5s\"\n[state]\nurl = \"memory:\"\n\
+fn head(callers: Callers) -> String {
+    let mut text = "[server]\nconversation_wait = \"60s\"\nkeepalive = \"60s\"\n[state]\nurl = \"memory:\"\n\
          [limits]\nconcurrent_requests = 1000\n"
         .to_owned();
-    for key in ["one", "two"] {
-        text += &format!("[keys.{key}]\nkey = \"{key}-0123456789abcdef\"\n");
+    match callers {
+        Callers::HaveKeys => {
+            for key in ["one", "two"] {
+                text += &format!("[keys.{key}]\nkey = \"{key}-0123456789abcdef\"\n");
+            }
+        }
+        Callers::HaveTokens => text += "[auth]\nmode = \"passthrough\"\n",
     }
     for model in MODELS.iter().filter(|model| model.name != "alias") {
         let coze = ["a", "b"][model.coze];
@@ -164,6 +226,7 @@ fn head() -> String {
         if model.name == "signed" {
             text += "aliases = [\"alias\"]\n";
         }
+        text += &format!("memory = \"{}\"\n", model.memory);
         if model.short {
             text += &format!("history_rounds = {FEW_ROUNDS}\n");
         }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::call::{Call, Reply, call};
-use crate::model::Said;
+use crate::model::{Said, image};
 use crate::stage::MODELS;
 
 /// Whose conversations are meant.
@@ -54,6 +54,8 @@ pub(crate) struct Turn {
     pub(crate) trouble: Option<Trouble>,
     /// How often the question was asked before.
     pub(crate) asked: usize,
+    /// How many answers are asked for.
+    pub(crate) choices: usize,
     /// Decides what makes no difference.
     pub(crate) salt: usize,
 }
@@ -87,10 +89,22 @@ impl Turn {
         !self.before.iter().any(|said| matches!(said, Said::Bot { .. }))
     }
 
+    /// Whether nothing of it is remembered, whatever becomes of it.
+    pub(crate) fn is_apart(&self) -> bool {
+        let memory = MODELS[self.space.model].memory;
+        self.choices > 1 || memory == "off" || (memory == "explicit" && self.name.is_none())
+    }
+
     fn messages(&self) -> Vec<Value> {
         let user = |text: &String| {
             let role = if text.starts_with("later ") { "system" } else { "user" };
-            json!({"role": role, "content": text})
+            match image(text) {
+                None => json!({"role": role, "content": text}),
+                Some(url) => json!({"role": role, "content": [
+                    {"type": "text", "text": text},
+                    {"type": "image_url", "image_url": {"url": url}},
+                ]}),
+            }
         };
         let system = self.system.iter().map(|text| json!({"role": "system", "content": text}));
         let before = self.before.iter().map(|said| match said {
@@ -113,6 +127,9 @@ impl Turn {
         }
         if let Some(hint) = self.space.hint {
             headers.push(("x-openwebui-chat-id", hint.to_owned()));
+        }
+        if self.choices > 1 {
+            body["n"] = self.choices.into();
         }
         if self.stop {
             body["stop"] = json!(["STOP"]);
@@ -198,6 +215,7 @@ impl Turn {
             (self.system.is_some(), format!(", system {:?}", self.system)),
             (self.stop, ", stop".to_owned()),
             (self.stream, ", stream".to_owned()),
+            (self.choices > 1, format!(", {} choices", self.choices)),
             (self.leaves != Leaves::Never, format!(", leaves {:?}", self.leaves)),
         ] {
             if is {

@@ -16,7 +16,7 @@ use crate::expected::Expected;
 use crate::ledger::{Around, Ledger};
 use crate::model::Said;
 use crate::random::Random;
-use crate::stage::{MODELS, Stage};
+use crate::stage::{Callers, MODELS, PATIENCE, Stage, until};
 use crate::turn::{Leaves, Space, Turn};
 
 /// What a client has of a conversation.
@@ -59,7 +59,8 @@ pub(crate) async fn live(
     steps: usize,
     left_out: &BTreeSet<usize>,
 ) -> Result<BTreeMap<String, usize>, Box<Broken>> {
-    let mut world = World::new(Backend::of(seed), Vec::new()).await;
+    let callers = if seed % 5 == 4 { Callers::HaveTokens } else { Callers::HaveKeys };
+    let mut world = World::new(Backend::of(seed).await, callers, Vec::new()).await;
     for step in (0..steps).filter(|step| !left_out.contains(step)) {
         let mut random = Random::of_step(seed, step);
         world.log.push(format!("step {step}"));
@@ -74,9 +75,9 @@ pub(crate) async fn live(
 }
 
 impl World {
-    pub(crate) async fn new(backend: Backend, chats: Vec<Chat>) -> Self {
-        let log = vec![format!("the store is {}", backend.name())];
-        let stage = Stage::new(backend).await;
+    pub(crate) async fn new(backend: Backend, callers: Callers, chats: Vec<Chat>) -> Self {
+        let log = vec![format!("the store is {}, callers {callers:?}", backend.name())];
+        let stage = Stage::new(backend, callers).await;
         Self { stage, chats, ledger: Ledger::default(), gates: Vec::new(), log }
     }
 
@@ -95,7 +96,8 @@ impl World {
             Plan::RestartStore => {
                 self.log.push("  the store starts anew".to_owned());
                 self.stage.quiet().await?;
-                if !self.stage.restart_store() {
+                self.stage.restart_store().await;
+                if self.stage.backend.forgets() {
                     self.ledger.known.clear();
                 }
                 Ok(())
@@ -137,14 +139,21 @@ impl World {
         self.gates.clear();
         for turn in &mut turns {
             turn.asked = self.stage.cozes[turn.space.coze()].asked(turn.question()).len();
-            let note = if around.away { " (the store is away)" } else { "" };
-            let later = if around.away_later { " (the store goes away meanwhile)" } else { "" };
-            self.log.push(format!("  {}{note}{later}", turn.line()));
+            self.log.push(format!("  {}", turn.line()));
         }
-        let expected: Vec<Expected> = turns.iter().map(|turn| self.ledger.expect(turn, around)).collect();
-        self.stage.set_away(around.away);
-        let replies = self.take(&turns, around).await?;
-        self.stage.set_away(false);
+        self.log.extend(weather(around));
+        let mut around = around;
+        let mut expected: Vec<Expected> = turns.iter().map(|turn| self.ledger.expect(turn, around)).collect();
+        let mut slow = self.stage.slow();
+        if around.away {
+            self.stage.go_away(around.is_killed).await;
+        }
+        self.stage.gateways.iter().for_each(|gateway| gateway.link.lose(around.lost));
+        let (replies, ()) = tokio::join!(self.take(&turns, around), self.crash(around));
+        let replies = replies?;
+        if around.away || around.away_later || around.crash.is_some() {
+            self.stage.come_back().await;
+        }
         for (turn, reply) in turns.iter().zip(&replies) {
             self.log.push(format!("    chat {}: {}", turn.chat, told(reply)));
             match turn.gate() {
@@ -153,13 +162,21 @@ impl World {
                 None => {}
             }
             if turn.leaves == Leaves::WithItsGateway {
+                slow = slow.saturating_sub(self.stage.gateways[turn.replica].link.slow());
                 self.stage.kill(turn.replica);
             }
         }
         self.stage.cozes.iter().for_each(cozeway::simulator::Simulator::no_trouble);
-        if turns.iter().any(|turn| turn.leaves != Leaves::Never) {
-            // What is still to be stored is stored before anybody looks.
-            self.stage.quiet().await?;
+        // What is still to be stored is stored before anybody looks.
+        self.stage.quiet().await?;
+        if self.stage.slow() > slow {
+            self.log.push("  the store was slow".to_owned());
+            around.is_slow = true;
+            expected.fill(Expected::Anything);
+        }
+        self.stage.gateways.iter().for_each(|gateway| gateway.link.lose(None));
+        if (around.is_killed || around.crash.is_some()) && self.stage.backend.forgets() {
+            self.ledger.forget(&turns);
         }
         self.account(&turns, &replies, &expected, around)
     }
@@ -175,15 +192,15 @@ impl World {
             let taking = turn.take(gateway.service.clone(), coze, || gateway.link.cut());
             let away = async {
                 if around.away_later {
-                    let _never = crate::stage::until(|| coze.asked(turn.question()).len() > turn.asked).await;
-                    self.stage.set_away(true);
+                    let _never = until(|| coze.asked(turn.question()).len() > turn.asked).await;
+                    self.stage.go_away(around.is_killed).await;
                     turn.gate().into_iter().for_each(CancellationToken::cancel);
                 }
                 std::future::pending::<()>().await;
             };
             async move {
                 tokio::select! {
-                    reply = tokio::time::timeout(Duration::from_secs(30), taking) => {
+                    reply = tokio::time::timeout(PATIENCE, taking) => {
                         reply.unwrap_or_else(|_| Err("no answer comes".to_owned()))
                     }
                     () = away => Err("never".to_owned()),
@@ -191,6 +208,17 @@ impl World {
             }
         });
         join_all(taken).await.into_iter().collect()
+    }
+
+    /// The server of the store is killed, and is there again.
+    async fn crash(&self, around: Around) {
+        if let (Some(crash), Some(server)) = (around.crash, self.stage.backend.server()) {
+            tokio::time::sleep(crash.after).await;
+            let mut server = server.lock().await;
+            server.kill();
+            tokio::time::sleep(crash.pause).await;
+            server.start().await;
+        }
     }
 
     fn account(
@@ -233,6 +261,12 @@ impl World {
         if !around.away && reply.name.is_some() && turn.name.is_none() {
             chat.own.clone_from(&reply.name);
         }
+        if matches!(&reply.outcome, Outcome::Failed { code, .. } if code == "conversation_not_found")
+            && chat.name == turn.name
+        {
+            // It begins anew, with what it has.
+            (chat.name, chat.own, chat.delta) = (None, None, false);
+        }
         let Outcome::Answered { text, chat: id, .. } = &reply.outcome else { return };
         if turn.delta {
             chat.system.clone_from(&turn.system);
@@ -269,21 +303,19 @@ impl World {
         self.stage.silence().await?;
         self.stage.quiet().await?;
         // Leases of gateways that were killed run out by themselves.
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        let until = tokio::time::Instant::now() + 2 * crate::link::SHORT;
+        let end = tokio::time::Instant::now() + PATIENCE;
         while self.stage.lent().await > 0 {
-            if tokio::time::Instant::now() > until {
+            if tokio::time::Instant::now() > end {
                 return Err(format!("{} conversations are still lent", self.stage.lent().await));
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let open: usize = self.stage.cozes.iter().map(cozeway::simulator::Simulator::open_streams).sum();
-        if open > 0 {
-            return Err(format!("{open} answers of Coze are still open"));
-        }
+        // Coze notices in its own time that nobody reads any more.
+        let open = || self.stage.cozes.iter().map(cozeway::simulator::Simulator::open_streams).sum::<usize>();
+        until(|| open() == 0).await.map_err(|()| format!("{} answers of Coze are still open", open()))?;
         for name in ["main", "side"] {
-            // A bot that is shown little of what it said is no place for deltas.
-            let shows_all = |chat: &usize| !MODELS[self.chats[*chat].space.model].short;
+            // Where deltas make sense.
+            let shows_all = |chat: &usize| MODELS[self.chats[*chat].space.model].takes_deltas();
             for chat in (0..self.chats.len()).filter(shows_all).take(4).collect::<Vec<_>>() {
                 let turn = Turn {
                     name: Some(name.to_owned()),
@@ -292,10 +324,10 @@ impl World {
                     system: None,
                     ..Turn::of(chat, &self.chats[chat], vec![format!("the end of {name} {chat}")])
                 };
-                let begun = tokio::time::Instant::now();
+                let busy = self.stage.busy();
                 self.turns(vec![turn], Around::default()).await?;
-                if begun.elapsed() > Duration::from_secs(2) {
-                    return Err(format!("{name} took {:?}", begun.elapsed()));
+                if self.stage.busy() > busy {
+                    return Err(format!("{name} was in somebody's hands"));
                 }
             }
         }
@@ -320,8 +352,21 @@ impl Turn {
             leaves: Leaves::Never,
             trouble: None,
             asked: 0,
+            choices: 1,
             salt: 0,
         }
+    }
+}
+
+/// What happens to the store around turns, in a line.
+fn weather(around: Around) -> Option<String> {
+    let how = if around.is_killed { "is killed" } else { "is away" };
+    match around {
+        Around { away: true, .. } => Some(format!("  before that the store {how}")),
+        Around { away_later: true, .. } => Some(format!("  once the bot is asked the store {how}")),
+        Around { crash: Some(crash), .. } => Some(format!("  meanwhile the store is killed: {crash:?}")),
+        Around { lost: Some(lost), .. } => Some(format!("  meanwhile the answers to a {lost:?} are lost")),
+        _ => None,
     }
 }
 
@@ -333,9 +378,4 @@ fn told(reply: &Reply) -> String {
         Outcome::Failed { status, code, message } => format!("{status} {code}: {message} ({note}, {name})"),
         Outcome::Left { heard } => format!("has left (heard: {heard}; {note}, {name})"),
     }
-}
-
-/// What models there are, by index.
-pub(crate) fn models() -> std::ops::Range<usize> {
-    0..MODELS.len()
 }

@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use crate::stage::{ABSENT, Folder, HOUR, Keys, entry, head, key, name, redis_url, until};
-use crate::support::redis::{FORGETS, KEEPS, Server};
+use crate::stage::{ABSENT, Folder, HOUR, entry, head, key, name, until};
+use crate::support::redis::{FORGETS, KEEPS, Keys, Server, redis_url};
 
 fn store(url: &str) -> Arc<dyn Store> {
     Arc::new(Redis::new(&Secret::new(url), PREFIX, HOUR).unwrap())

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cozeway::secret::Secret;
 use cozeway::store::memory::Memory;
-use cozeway::store::redis::Redis;
 use cozeway::store::sqlite::Sqlite;
 use cozeway::store::{By, Claimed, Entry, Id, Key, Lease, Outcome, Settled, Store};
+
+use crate::support::redis::{Keys, redis_url};
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
@@ -144,64 +144,6 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// The server that tests share, if there is one.
-pub(crate) fn redis_url() -> Option<Secret> {
-    std::env::var("COZEWAY_TEST_REDIS").ok().map(Secret::new)
-}
-
-/// The keys of one test on a server, removed after it.
-pub(crate) struct Keys {
-    url: Secret,
-    prefix: String,
-}
-
-impl Keys {
-    pub(crate) fn new(url: Secret) -> Self {
-        Self { url, prefix: format!("cozeway-test:{}:", Id::random()) }
-    }
-
-    pub(crate) fn open(&self, ttl: Duration) -> Arc<dyn Store> {
-        Arc::new(Redis::new(&self.url, &self.prefix, ttl).unwrap())
-    }
-
-    pub(crate) fn connect(&self) -> redis::Connection {
-        let client = redis::Client::open(self.url.expose()).unwrap();
-        client.get_connection_with_timeout(PATIENCE).unwrap()
-    }
-
-    /// All keys, without the prefix.
-    pub(crate) fn all(&self) -> Vec<Vec<u8>> {
-        let mut connection = self.connect();
-        let mut keys = Vec::new();
-        let mut cursor = 0_u64;
-        loop {
-            let mut scan = redis::cmd("SCAN");
-            scan.arg(cursor).arg("MATCH").arg(format!("{}*", self.prefix)).arg("COUNT").arg(1000);
-            let (next, page): (u64, Vec<Vec<u8>>) = scan.query(&mut connection).unwrap();
-            keys.extend(page.into_iter().map(|key| key[self.prefix.len()..].to_vec()));
-            cursor = next;
-            if cursor == 0 {
-                keys.sort();
-                keys.dedup();
-                return keys;
-            }
-        }
-    }
-
-    pub(crate) fn full(&self, key: &[u8]) -> Vec<u8> {
-        [self.prefix.as_bytes(), key].concat()
-    }
-}
-
-impl Drop for Keys {
-    fn drop(&mut self) {
-        let mut connection = self.connect();
-        for key in self.all() {
-            redis::cmd("DEL").arg(self.full(&key)).exec(&mut connection).unwrap();
-        }
     }
 }
 

@@ -1,13 +1,18 @@
-//! A Redis or Valkey server of a test's own, to be killed and started again.
+//! Redis or Valkey servers: one of a test's own, to be killed and started
+//! again, and a part of one that all tests share.
 //!
-//! `COZEWAY_TEST_REDIS_SERVER` names the program; without it there is none.
+//! `COZEWAY_TEST_REDIS_SERVER` names the program of the one,
+//! `COZEWAY_TEST_REDIS` is the URL of the other; without them there is none.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
-use cozeway::store::Id;
+use cozeway::secret::Secret;
+use cozeway::store::redis::Redis;
+use cozeway::store::{Id, Store};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -93,6 +98,65 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
         let _best_effort = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The server that tests share, if there is one.
+pub(crate) fn redis_url() -> Option<Secret> {
+    std::env::var("COZEWAY_TEST_REDIS").ok().map(Secret::new)
+}
+
+/// The keys of one test on a server, removed after it.
+pub(crate) struct Keys {
+    url: Secret,
+    prefix: String,
+}
+
+impl Keys {
+    pub(crate) fn new(url: Secret) -> Self {
+        Self { url, prefix: format!("cozeway-test:{}:", Id::random()) }
+    }
+
+    pub(crate) fn open(&self, ttl: Duration) -> Arc<dyn Store> {
+        Arc::new(Redis::new(&self.url, &self.prefix, ttl).expect("a URL"))
+    }
+
+    pub(crate) fn connect(&self) -> redis::Connection {
+        let client = redis::Client::open(self.url.expose()).expect("a URL");
+        client.get_connection_with_timeout(PATIENCE).expect("a server that answers")
+    }
+
+    /// All keys, without the prefix.
+    pub(crate) fn all(&self) -> Vec<Vec<u8>> {
+        let mut connection = self.connect();
+        let mut keys = Vec::new();
+        let mut cursor = 0_u64;
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(format!("{}*", self.prefix)).arg("COUNT").arg(1000);
+            let (next, page): (u64, Vec<Vec<u8>>) =
+                scan.query(&mut connection).expect("a server that answers");
+            keys.extend(page.into_iter().map(|key| key[self.prefix.len()..].to_vec()));
+            cursor = next;
+            if cursor == 0 {
+                keys.sort();
+                keys.dedup();
+                return keys;
+            }
+        }
+    }
+
+    pub(crate) fn full(&self, key: &[u8]) -> Vec<u8> {
+        [self.prefix.as_bytes(), key].concat()
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        let mut connection = self.connect();
+        for key in self.all() {
+            redis::cmd("DEL").arg(self.full(&key)).exec(&mut connection).expect("a server that answers");
+        }
     }
 }
 

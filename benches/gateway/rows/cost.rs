@@ -35,13 +35,25 @@ pub(crate) async fn requests(bench: &mut Bench, nginx: &Server, cozeway: &Server
         (cozeway, history(""), each),
         (cozeway, forgetful, each),
         (cozeway, history(FORGETFUL), each),
+        (cozeway, Asked { suffix: FORGETFUL, ..one }, each),
     ] {
         jobs.push(Job::cost(server, &server.target, asked, CLIENTS, each).await?);
     }
     interleave(&mut jobs, rounds).await;
     let samples: Vec<Samples> = jobs.iter().map(Job::samples).collect();
-    let [coze, whole, our_whole, one, our_one, burst, our_burst, long, forgetful, long_forgetful] =
-        samples.as_slice()
+    let [
+        coze,
+        whole,
+        our_whole,
+        one,
+        our_one,
+        burst,
+        our_burst,
+        long,
+        forgetful,
+        long_forgetful,
+        one_forgetful,
+    ] = samples.as_slice()
     else {
         return Err(Void::new("as many samples as jobs"));
     };
@@ -51,6 +63,10 @@ pub(crate) async fn requests(bench: &mut Bench, nginx: &Server, cozeway: &Server
     table.ratio("CPU, plain request of one chunk", unit, whole, our_whole, at_most(2.2, 1.4));
     table.ratio("CPU, streamed request of one chunk", unit, one, our_one, at_most(2.2, 1.4));
     table.note("— nginx passing Coze's stream instead", unit, Some(coze), our_one);
+    let times = |ours, forgetful| combine(ours, forgetful, |ours, forgetful| ours / forgetful);
+    let name = "CPU, streamed request / the same with memory = \"off\"";
+    table.value(name, Unit::Times, &times(our_one, one_forgetful), at_most(1.15, 1.05));
+    table.note("— with memory = \"off\"", unit, None, one_forgetful);
     let further = |burst, one| combine(burst, one, |burst, one| (burst - one) / (BURST - 1) as f64);
     let name = format!("CPU, each further chunk of a {BURST}-chunk burst");
     table.ratio(&name, unit, &further(burst, one), &further(our_burst, our_one), at_most(3.5, 2.0));

@@ -24,7 +24,7 @@ const BATCH: usize = 256;
 const REST: Duration = Duration::from_millis(1);
 
 /// So long lies what nobody waits for.
-const LATER: Duration = Duration::from_millis(2);
+const LATER: Duration = Duration::from_millis(10);
 
 /// Whether somebody waits for a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,93 @@
+//! A store that has forgotten everything, its secret too.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+use crate::store::memory::Memory;
+use crate::store::{Counts, Listed, Outcome, Pending};
+
+#[derive(Debug)]
+struct Forgetful {
+    /// The last is the one that is asked.
+    stores: Mutex<Vec<Arc<Memory>>>,
+    /// The next claim finds out that everything is forgotten.
+    strange: AtomicBool,
+}
+
+impl Forgetful {
+    fn now(&self) -> Arc<Memory> {
+        let stores = self.stores.lock().unwrap();
+        Arc::clone(stores.last().unwrap())
+    }
+
+    fn forget_all(&self) {
+        self.stores.lock().unwrap().push(memory());
+        self.strange.store(true, Ordering::SeqCst);
+    }
+}
+
+fn memory() -> Arc<Memory> {
+    Arc::new(Memory::new(Duration::from_secs(3600)).unwrap())
+}
+
+impl Store for Forgetful {
+    fn secret(&self) -> Pending<'_, [u8; 32]> {
+        // As long as nobody has found out, the old one is believed.
+        let stores = self.stores.lock().unwrap();
+        let at = stores.len() - 1 - usize::from(self.strange.load(Ordering::SeqCst));
+        let known = Arc::clone(&stores[at]);
+        Box::pin(async move { known.secret().await })
+    }
+
+    fn claim(&self, by: By, lease: Duration) -> Pending<'_, Claimed> {
+        Box::pin(async move {
+            if self.strange.swap(false, Ordering::SeqCst) {
+                return Err(Unavailable("it has another secret".to_owned()));
+            }
+            self.now().claim(by, lease).await
+        })
+    }
+
+    fn renew(&self, leases: Vec<Lease>, lease: Duration) -> Pending<'_, Vec<Lease>> {
+        Box::pin(async move { self.now().renew(leases, lease).await })
+    }
+
+    fn settle(&self, lease: Lease, outcome: Outcome) -> Pending<'_, Settled> {
+        Box::pin(async move { self.now().settle(lease, outcome).await })
+    }
+
+    fn insert(&self, entry: Entry) -> Pending<'_, ()> {
+        Box::pin(async move { self.now().insert(entry).await })
+    }
+
+    fn purge(&self, limit: usize) -> Pending<'_, Vec<Entry>> {
+        Box::pin(async move { self.now().purge(limit).await })
+    }
+
+    fn list(&self, after: Option<Id>, limit: usize) -> Pending<'_, Vec<Listed>> {
+        Box::pin(async move { self.now().list(after, limit).await })
+    }
+
+    fn forget(&self, id: Id) -> Pending<'_, Option<Entry>> {
+        Box::pin(async move { self.now().forget(id).await })
+    }
+
+    fn counts(&self) -> Pending<'_, Counts> {
+        Box::pin(async move { self.now().counts().await })
+    }
+}
+
+#[tokio::test]
+async fn after_the_store_has_forgotten_its_secret_a_name_is_looked_for_under_the_new_one() {
+    let store = Arc::new(Forgetful { stores: Mutex::new(vec![memory()]), strange: AtomicBool::new(false) });
+    let old = Client { memory: Conversations::new(store.clone()), ..client() };
+    old.begin(Some("n"), &["one"]).await.answer("c1", "1", "a").await;
+    assert_eq!(old.begin(Some("n"), &["two"]).await.note, "continued");
+    store.forget_all();
+    // A gateway that has just begun knows the new secret only.
+    let begun = old.begin(Some("n"), &["three"]).await;
+    assert_eq!(begun.note, "new");
+    begun.answer("c2", "2", "a").await;
+    let young = Client { memory: Conversations::new(store.clone()), ..client() };
+    assert_eq!(young.begin(Some("n"), &["four"]).await.note, "continued");
+}
