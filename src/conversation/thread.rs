@@ -4,12 +4,15 @@
 //! store remembers. Whoever holds a [`Thread`] ends it, whatever happens: a
 //! lease that is not given back is only free again when it has run out.
 
+mod settlement;
+
 use super::fingerprint::Chain;
 use super::plan::{Mode, Note, Plan, Reason, rounds};
 use super::record::{Place, Question, Record, State};
 use super::{Conversations, ID_PREFIX};
-use crate::store::{Id, Key, Lease, Outcome, Settled, Unavailable};
+use crate::store::{Id, Key, Lease, Outcome};
 use crate::turn::Text;
+pub use settlement::Settlement;
 
 /// The longest answer that is kept for its hash, in bytes: what is longer is
 /// not recognised when a client sends it back.
@@ -110,19 +113,6 @@ pub struct Chat<'a> {
     pub section: Option<&'a str>,
     /// The chat itself.
     pub id: &'a str,
-}
-
-/// What the store has to be told at the end of a turn.
-#[derive(Debug)]
-#[must_use = "nothing is remembered before it is stored"]
-pub struct Settlement {
-    memory: Conversations,
-    held: Held,
-    outcome: Outcome,
-    /// Where the conversation was at Coze.
-    old: Option<String>,
-    /// Where it is now.
-    now: Option<String>,
 }
 
 /// What [`Conversations`] knows of a turn that begins.
@@ -319,11 +309,13 @@ impl Thread {
             Ending::Forgotten => None,
         };
         let now = after.as_ref().and_then(|record| Some(record.place.as_ref()?.conversation.clone()));
+        let question = after.as_ref().and_then(|record| record.question.as_ref());
+        let lasting = question.is_some_and(|question| question.run);
         let outcome = match after {
             Some(record) => Outcome::Keep(memory.entry(held.id(), space, &record)),
             None => Outcome::Drop,
         };
-        Settlement { memory, held, outcome, old, now }
+        Settlement { memory, held, outcome, lasting, old, now }
     }
 }
 
@@ -359,40 +351,6 @@ impl Draft {
     /// The record as it was, if there was one.
     fn put_back(self) -> Option<Record> {
         self.before.place.is_some().then_some(self.before)
-    }
-}
-
-impl Settlement {
-    /// Where the conversation was at Coze before the turn.
-    #[must_use]
-    pub fn was_at(&self) -> Option<&str> {
-        self.old.as_deref()
-    }
-
-    /// Where it is at Coze after the turn.
-    #[must_use]
-    pub fn is_at(&self) -> Option<&str> {
-        self.now.as_deref()
-    }
-
-    /// Stores it.
-    ///
-    /// # Errors
-    /// If the store is away. What was lent then is given back by itself, as
-    /// an abandoned turn.
-    pub async fn store(self) -> Result<Settled, Unavailable> {
-        let Self { memory, held, outcome, .. } = self;
-        match (held, outcome) {
-            (Held::Lent(hold), outcome) => {
-                let settled = memory.shared.store.settle(hold.lease, outcome).await;
-                memory.seen(settled)
-            }
-            (Held::New(_), Outcome::Keep(entry)) => {
-                let inserted = memory.shared.store.insert(entry).await;
-                memory.seen(inserted).map(|()| Settled::Done)
-            }
-            (Held::New(_), Outcome::Drop | Outcome::Abandon) => Ok(Settled::Done),
-        }
     }
 }
 

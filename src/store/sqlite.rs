@@ -2,7 +2,8 @@
 //!
 //! In come the steps of [`Store`], each for the one thread that has the file
 //! (`worker`), by a bounded queue. Out come their answers, when what was done
-//! is committed. Only new entries are not waited for: whatever is asked later
+//! is committed. Only new entries are not waited for, unless they are inserted
+//! for good: whatever is asked later
 //! comes behind them in the queue, so that a process finds what it has
 //! inserted, and one that is killed has lost at worst those of the last
 //! milliseconds. Absent, they are replayed; a claim that was not in the file
@@ -145,9 +146,13 @@ impl Store for Sqlite {
 
     fn insert(&self, entry: Entry) -> Pending<'_, ()> {
         if !self.desk.trusted.load(Ordering::Relaxed) {
-            return self.step(move |steps| steps.insert(&entry));
+            return self.insert_for_good(entry);
         }
         Box::pin(async move { self.push(Box::new(Unasked(entry)), Haste::Later) })
+    }
+
+    fn insert_for_good(&self, entry: Entry) -> Pending<'_, ()> {
+        self.step(move |steps| steps.insert(&entry))
     }
 
     fn purge(&self, limit: usize) -> Pending<'_, Vec<Entry>> {

@@ -215,3 +215,15 @@ async fn a_question_that_a_stop_string_cuts_still_waits() {
     let turns = ["plan a trip", WHERE, "Oslo", "When?", "winter"];
     assert_eq!(talk.says(&turns).await.error(), (409, "conversation_lost"));
 }
+
+#[tokio::test]
+async fn a_first_question_survives_a_kill_right_behind_it() {
+    let (coze, mut gateway) = start().await;
+    for number in 0..5 {
+        let begins = format!("plan trip {number}");
+        assert_eq!(Talk::new(&gateway, &coze, "trip").says(&[&begins]).await.text(), WHERE);
+        gateway.restart("-KILL").await;
+        let second = Talk::new(&gateway, &coze, "trip").says(&[&begins, WHERE, "Oslo"]).await;
+        assert_eq!((second.text(), second.note()), (WHEN, "resumed"), "{number}");
+    }
+}
