@@ -212,7 +212,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     fn settle(&self, lease: Lease, outcome: Outcome) -> Pending<'_, Settled>;
 
     /// Remembers a new entry, free from the beginning. If its id is known, it
-    /// was done before, and nothing is changed.
+    /// was done before, and nothing is changed. Where no other process could
+    /// look for it, it may be written a moment later; what is asked later
+    /// finds it all the same.
     fn insert(&self, entry: Entry) -> Pending<'_, ()>;
 
     /// The same, and a process that is killed once this is done has not lost
@@ -234,6 +236,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// How much there is. May be some seconds old.
     fn counts(&self) -> Pending<'_, Counts>;
+
+    /// How many entries could not be written after it was said that they are
+    /// remembered, since the process began.
+    fn lost(&self) -> u64 {
+        0
+    }
 
     /// The counters that all gateways with this store use, if it is a store
     /// for several.

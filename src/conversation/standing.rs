@@ -28,6 +28,8 @@ pub struct Standing {
     pub counts: Counts,
     /// How many were forgotten since nobody had used them for long.
     pub expired: u64,
+    /// How many new ones the store could not write after all.
+    pub lost: u64,
 }
 
 impl Conversations {
@@ -84,6 +86,7 @@ impl Conversations {
             up: !away.load(Ordering::Relaxed),
             counts: Counts { entries: entries.load(Ordering::Relaxed), named: named.load(Ordering::Relaxed) },
             expired: expired.load(Ordering::Relaxed),
+            lost: self.shared.store.lost(),
         }
     }
 

@@ -126,6 +126,10 @@ impl Store for Kept {
     fn counts(&self) -> Pending<'_, Counts> {
         self.0.counts()
     }
+
+    fn lost(&self) -> u64 {
+        self.0.lost()
+    }
 }
 
 #[cfg(test)]

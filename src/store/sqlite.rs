@@ -33,7 +33,7 @@ mod worker;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -42,7 +42,7 @@ use tokio::sync::oneshot;
 
 use super::{By, Claimed, Counts, Entry, Id, Lease, Listed, Outcome, Pending, Settled, Store, Unavailable};
 pub use file::{Unusable, Why};
-use queue::{CAPACITY, Haste, Queue, Refused};
+use queue::{CAPACITY, Haste, Refused};
 use steps::Steps;
 use worker::{Asked, Desk, Task, Unasked};
 
@@ -74,7 +74,7 @@ impl Sqlite {
         let company = file::may_be_open(path);
         let mut file = file::open(path).map_err(unusable)?;
         let secret = file::secret(&mut file).map_err(unusable)?;
-        let desk = Arc::new(Desk { queue: Queue::new(), trusted: AtomicBool::new(false) });
+        let desk = Arc::new(Desk::new());
         let attended = Attended(Arc::clone(&desk));
         // The statements are bound to the connection, so both are its
         // thread's, and only that can say whether the file could be read.
@@ -148,7 +148,8 @@ impl Store for Sqlite {
         if !self.desk.trusted.load(Ordering::Relaxed) {
             return self.insert_for_good(entry);
         }
-        Box::pin(async move { self.push(Box::new(Unasked(entry)), Haste::Later) })
+        let task = Box::new(Unasked { entry, desk: Arc::clone(&self.desk) });
+        Box::pin(async move { self.push(task, Haste::Later) })
     }
 
     fn insert_for_good(&self, entry: Entry) -> Pending<'_, ()> {
@@ -169,6 +170,10 @@ impl Store for Sqlite {
 
     fn counts(&self) -> Pending<'_, Counts> {
         self.step(|steps| Ok(steps.counts()))
+    }
+
+    fn lost(&self) -> u64 {
+        self.desk.lost.load(Ordering::Relaxed)
     }
 }
 

@@ -152,6 +152,32 @@ async fn rows_that_were_replaced_are_removed_in_time() {
 }
 
 #[tokio::test]
+async fn once_a_new_entry_could_not_be_written_the_next_ones_are_waited_for() {
+    let folder = Folder::new();
+    let store = open(&folder.file());
+    store.counts().await.unwrap();
+    let full = "CREATE TRIGGER full BEFORE INSERT ON entry BEGIN SELECT RAISE(ABORT, 'full'); END";
+    Connection::open(folder.file()).unwrap().execute_batch(full).unwrap();
+    store.insert(entry(1, 1)).await.expect("nobody waits for it");
+    assert_eq!(store.claim(head(1, 1), HOUR).await.unwrap(), ABSENT, "what is asked comes behind it");
+    assert_eq!(store.lost(), 1);
+    for _ in 0..2 {
+        store.insert(entry(2, 2)).await.unwrap_err();
+        store.counts().await.expect("what only reads");
+    }
+    assert_eq!(store.lost(), 1, "who was told so has lost nothing");
+    Connection::open(folder.file()).unwrap().execute_batch("DROP TRIGGER full").unwrap();
+    store.insert(entry(3, 3)).await.unwrap();
+    store.insert(entry(4, 4)).await.unwrap();
+    drop(store);
+    let store = open(&folder.file());
+    for number in [3, 4] {
+        lent(&store, head(number, number)).await;
+    }
+    assert_eq!(store.counts().await.unwrap().entries, 2);
+}
+
+#[tokio::test]
 async fn a_step_that_fails_fails_alone() {
     let folder = Folder::new();
     let store = open(&folder.file());

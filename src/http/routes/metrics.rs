@@ -27,6 +27,7 @@ pub(super) async fn scrape(Extension(context): Extension<Context>) -> Response {
             entries: standing.counts.entries,
             named: standing.counts.named,
             expired: standing.expired,
+            lost: standing.lost,
             deleted: cleaned.deleted,
             undeleted: [("failed", cleaned.failed), ("dropped", cleaned.dropped)],
         },

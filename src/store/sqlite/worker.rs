@@ -6,7 +6,8 @@
 //! nothing comes for a while, the journal is brought into the file, so that it
 //! is short when there is much to do.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rusqlite::{Connection, Error, Result};
@@ -32,6 +33,14 @@ pub(super) struct Desk {
     /// Whether it does not have to be waited for that what is written is in
     /// the file: nobody else looks there, and nothing has failed.
     pub(super) trusted: AtomicBool,
+    /// New entries that nobody waited for and that could not be written.
+    pub(super) lost: AtomicU64,
+}
+
+impl Desk {
+    pub(super) fn new() -> Self {
+        Self { queue: Queue::new(), trusted: AtomicBool::new(false), lost: AtomicU64::new(0) }
+    }
 }
 
 /// A step and who waits for it.
@@ -42,15 +51,19 @@ pub(super) struct Asked<T, F> {
 }
 
 /// A new entry that nobody waits for.
-pub(super) struct Unasked(pub(super) Entry);
+pub(super) struct Unasked {
+    pub(super) entry: Entry,
+    pub(super) desk: Arc<Desk>,
+}
 
 impl Task for Unasked {
     fn run(&mut self, steps: &mut Steps<'_>) -> Result<()> {
-        steps.insert(&self.0)
+        steps.insert(&self.entry)
     }
 
     fn answer(self: Box<Self>, failed: Option<Unavailable>) {
         if let Some(away) = failed {
+            self.desk.lost.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(%away, "a new conversation could not be remembered: it will be replayed");
         }
     }
@@ -85,13 +98,16 @@ where
 /// Works until nobody can give it tasks any more, and all are done.
 pub(super) fn work(file: &Connection, mut steps: Steps<'_>, desk: &Desk) {
     let mut batch = Vec::new();
-    let (mut done, mut has_journal) = (0, true);
+    let (mut done, mut has_journal, mut has_failed) = (0, true, false);
     loop {
         match desk.queue.next(&mut batch, done, has_journal.then_some(IDLE)) {
             Next::Batch => {
                 done = batch.len();
+                let written = steps.tally.last;
                 let went_well = run(&mut steps, &mut batch);
-                desk.trusted.store(went_well && steps.is_alone(), Ordering::Relaxed);
+                // What only reads says nothing of whether rows can be written.
+                has_failed = !went_well || (has_failed && steps.tally.last == written);
+                desk.trusted.store(!has_failed && steps.is_alone(), Ordering::Relaxed);
                 has_journal = true;
             }
             Next::Idle => {

@@ -19,6 +19,8 @@ pub struct Memory {
     pub named: u64,
     /// How many were forgotten since nobody had used them for long.
     pub expired: u64,
+    /// How many new ones the state store could not write after all.
+    pub lost: u64,
     /// How many conversations of Coze's were deleted.
     pub deleted: u64,
     /// How many could not be, and why.
@@ -42,10 +44,15 @@ pub(super) fn register(registry: &mut Registry, memory: &Memory) {
     registry.register("conversations", "Conversations that are remembered", gauge(memory.entries));
     let help = "Conversations that are remembered and have a name";
     registry.register("named_conversations", help, gauge(memory.named));
-    let expired = Counter::<u64>::default();
-    expired.inc_by(memory.expired);
+    let counter = |value: u64| {
+        let counter = Counter::<u64>::default();
+        counter.inc_by(value);
+        counter
+    };
     let help = "Conversations that were forgotten since nobody had used them for long";
-    registry.register("expired_conversations", help, expired);
+    registry.register("expired_conversations", help, counter(memory.expired));
+    let help = "New conversations that the state store could not write after their answers had gone";
+    registry.register("lost_conversations", help, counter(memory.lost));
     let cleaned = Family::<Cleaned, Counter>::default();
     let all = [("deleted", memory.deleted)].into_iter().chain(memory.undeleted);
     for (result, count) in all {
