@@ -39,12 +39,39 @@ fn after_block(text: &str) -> Option<&str> {
     })
 }
 
-/// Whether a text is in NFC. Most are, and are told by a look at ranges.
+/// Whether a text is in NFC. Most are, and are told by a look at their bytes.
 fn is_nfc(text: &str) -> bool {
-    // Below U+0300 nothing combines; of the ideographs of U+3400 to U+9FFF
-    // and the syllables of Hangul none does either.
-    let plain = |c: char| matches!(c, '\0'..'\u{300}' | '\u{2010}'..='\u{2027}' | '\u{3000}'..='\u{3029}' | '\u{3400}'..='\u{9fff}' | '\u{ff01}'..='\u{ff9d}');
-    text.is_ascii() || text.chars().all(plain) || is_nfc_quick(text.chars()) == IsNormalized::Yes
+    is_plain(text.as_bytes()) || is_nfc_quick(text.chars()) == IsNormalized::Yes
+}
+
+/// Whether a text has only characters of which each is in NFC and none
+/// combines with another: those below U+0300, the punctuation of U+2010 to
+/// U+2027, of U+3000 to U+3029 and of U+FF01 to U+FF9D, and the ideographs of
+/// U+3400 to U+9FFF. A transcript is gone over with this from end to end.
+fn is_plain(utf8: &[u8]) -> bool {
+    const NOT_ASCII: u64 = 0x8080_8080_8080_8080;
+    let mut rest = utf8;
+    loop {
+        while let Some((eight, behind)) = rest.split_first_chunk()
+            && u64::from_le_bytes(*eight) & NOT_ASCII == 0
+        {
+            rest = behind;
+        }
+        let length = match rest {
+            [] => return true,
+            [..0x80, ..] => 1,
+            [0xC2..=0xCB, _, ..] => 2,
+            [0xE4..=0xE9, _, _, ..]
+            | [0xE3, 0x90..=0xFF, _, ..]
+            | [0xE3, 0x80, ..=0xA9, ..]
+            | [0xE2, 0x80, 0x90..=0xA7, ..]
+            | [0xEF, 0xBC, 0x81..=0xFF, ..]
+            | [0xEF, 0xBD, _, ..]
+            | [0xEF, 0xBE, ..=0x9D, ..] => 3,
+            _ => return false,
+        };
+        rest = rest.get(length..).unwrap_or_default();
+    }
 }
 
 #[cfg(test)]
@@ -80,6 +107,10 @@ mod tests {
         }
     }
 
+    fn is_in_ranges(c: char) -> bool {
+        matches!(c, '\0'..'\u{300}' | '\u{2010}'..='\u{2027}' | '\u{3000}'..='\u{3029}' | '\u{3400}'..='\u{9fff}' | '\u{ff01}'..='\u{ff9d}')
+    }
+
     proptest! {
         #[test]
         fn the_look_at_ranges_agrees_with_unicode(text in any::<String>()) {
@@ -100,6 +131,7 @@ mod tests {
         // A character of the ranges must be in NFC itself and must not combine
         // with the one before it.
         for c in '\0'..'\u{ffff}' {
+            assert_eq!(is_plain(c.to_string().as_bytes()), is_in_ranges(c), "{:x}", u32::from(c));
             if is_nfc(&c.to_string()) && is_nfc(&format!("a{c}")) {
                 let pair: String = format!("a{c}b").nfc().collect();
                 assert_eq!(pair, format!("a{c}b"), "{:x}", u32::from(c));
