@@ -152,7 +152,7 @@ fn conversations(criterion: &mut Criterion) {
         user: None,
         hint: None,
     };
-    let wanted = Wanted { space, name: None, whole: false, prompt: &prompt, history_rounds: 100 };
+    let wanted = Wanted { space, name: None, whole: false, prompt: &prompt, history_rounds: 100, now: 0 };
     let mut group = criterion.benchmark_group("conversation");
     group.throughput(Throughput::Bytes(bytes.try_into().unwrap()));
     group.bench_function(format!("recognise 50 messages, {} KB", bytes / 1000), |bencher| {
