@@ -16,7 +16,7 @@ use cozeway::conversation::{Conversations, Space, Wanted};
 use cozeway::coze::chat::{Reader, call, fit};
 use cozeway::coze::{Kind, sse};
 use cozeway::openai::chat::{Encoder, Head, Request};
-use cozeway::turn::{Event, Message, Prompt, Reasoning, Role, Text};
+use cozeway::turn::{Event, Extras, Message, Prompt, Reasoning, Role, Text};
 
 /// Reads a transcript as the relay does; how many events it came to.
 fn decode(bytes: &[u8]) -> usize {
@@ -110,7 +110,7 @@ fn requests(criterion: &mut Criterion) {
         group.bench_with_input(BenchmarkId::new("fit", count), &prompt, |bencher, prompt| {
             bencher.iter_batched_ref(
                 || prompt.clone(),
-                |prompt| fit(prompt, Kind::Studio).unwrap(),
+                |prompt| fit(prompt, &Extras::default(), Kind::Studio).unwrap(),
                 BatchSize::LargeInput,
             );
         });
@@ -123,7 +123,8 @@ fn requests(criterion: &mut Criterion) {
         answered: true,
     };
     group.bench_function("call, 51 messages", |bencher| {
-        bencher.iter(|| call("7530512345678999999", "user", black_box(&prompt), None));
+        let extras = Extras::default();
+        bencher.iter(|| call("7530512345678999999", "user", black_box(&prompt), &extras, None));
     });
     group.finish();
 }
@@ -151,7 +152,7 @@ fn conversations(criterion: &mut Criterion) {
         user: None,
         hint: None,
     };
-    let wanted = Wanted { space, name: None, whole: false, prompt: &prompt, history_rounds: 100 };
+    let wanted = Wanted { space, name: None, whole: false, prompt: &prompt, history_rounds: 100, now: 0 };
     let mut group = criterion.benchmark_group("conversation");
     group.throughput(Throughput::Bytes(bytes.try_into().unwrap()));
     group.bench_function(format!("recognise 50 messages, {} KB", bytes / 1000), |bencher| {

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! It prints one line of JSON: `base_url` and `token` are a deployment's in
-//! the gateway's config, `bots` has its bots by name. They are those of the
+//! the gateway's config, `bots` has its bots by name, and `flows` the entries
+//! of its workflows and chatflows for the config, by name. They are those of the
 //! demonstration, but say all at once; only the `slow` bot is silent for two
 //! seconds first, and a bot more, `steady`, speaks word by word.
 //! Everything is forgotten when it ends.
@@ -15,7 +16,7 @@ use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use cozeway::simulator::{Behaviour, Bot, DEMO_TOKEN, Options, Simulator};
+use cozeway::simulator::{Behaviour, Bot, DEMO_TOKEN, Options, Simulator, demo_flows};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -33,8 +34,14 @@ async fn main() -> io::Result<()> {
     options.bots.push(Bot { pace: Some(PACE), ..steady });
     let bots: serde_json::Map<String, Value> =
         options.bots.iter().map(|bot| (bot.name.clone(), bot.id.as_str().into())).collect();
+    let flows: serde_json::Map<String, Value> =
+        demo_flows().iter().map(|flow| (flow.name.to_owned(), flow.entry.into())).collect();
     let base_url = format!("http://{}", listener.local_addr()?);
-    writeln!(io::stdout(), "{}", json!({ "base_url": base_url, "token": DEMO_TOKEN, "bots": bots }))?;
+    writeln!(
+        io::stdout(),
+        "{}",
+        json!({ "base_url": base_url, "token": DEMO_TOKEN, "bots": bots, "flows": flows })
+    )?;
     Simulator::new(options).serve(listener).await;
     Ok(())
 }

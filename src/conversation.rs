@@ -17,11 +17,13 @@
 //! Decides, and awaits nothing but a store: it knows no clock and never calls
 //! Coze.
 
+mod entry;
 mod fingerprint;
 mod name;
 mod normal;
 mod plan;
 mod record;
+mod run;
 mod standing;
 mod thread;
 
@@ -32,8 +34,8 @@ use std::time::Duration;
 
 pub use fingerprint::{Chain, Fingerprints, Space};
 pub use name::{BadName, Name};
-pub use plan::{Mode, Note, Plan, Reason, Sent, fresh, plan, rounds};
-pub use record::{Owner, Place, Record, State};
+pub use plan::{Mode, Note, Plan, Reason, Sent, fresh, plan, plan_run, rounds};
+pub use record::{Owner, Place, Question, Record, State};
 pub use standing::Standing;
 pub use thread::{Chat, Ending, Settlement, Thread};
 
@@ -90,6 +92,8 @@ pub struct Wanted<'a> {
     pub prompt: &'a Prompt,
     /// How many rounds of a conversation Coze shows the bot.
     pub history_rounds: u32,
+    /// The time, in seconds since 1970: a question waits for a day.
+    pub now: u64,
 }
 
 /// How a turn begins.
@@ -107,6 +111,9 @@ pub enum Begun {
     Busy(Duration),
     /// Not at all: there is no such conversation.
     NotFound,
+    /// Not at all: it may be the answer to a workflow's question that waits no
+    /// more, and nobody knows of which.
+    Lost,
 }
 
 /// What a prompt comes to.
@@ -173,6 +180,7 @@ impl Conversations {
         let by = match wanted.name {
             // Nothing can be known of a beginning.
             None if reading.sent.is_first() => return Ok(self.unknown(id, wanted, reading, None)),
+            None if wanted.space.is_run() => return self.begin_run(prints, id, wanted, reading).await,
             None => By::Head { head: reading.sent.before, root: reading.root },
             Some(Name::Given(name)) => {
                 By::Name { name: prints.name(reading.space, name), space: reading.space, id }
@@ -226,7 +234,11 @@ impl Conversations {
         if abandoned && let (State::Cut(chat), Some(place)) = (&record.state, &mut record.place) {
             place.chat.clone_from(chat);
         }
-        let (plan, note) = plan(&reading.sent, &record, abandoned, wanted.history_rounds);
+        let (plan, note) = if wanted.space.is_run() {
+            plan_run(&reading.sent, &record, abandoned, wanted.now)
+        } else {
+            plan(&reading.sent, &record, abandoned, wanted.history_rounds, wanted.now)
+        };
         let chain = match &plan {
             // The new messages go on top of what there is.
             Plan::Continue { new, .. } | Plan::Resume { new, .. } | Plan::Rebuild { new, .. }

@@ -5,17 +5,26 @@
 //! [`client`] calls out; everything else is values and pure functions. Never
 //! names the client's dialect.
 
+pub mod bot;
+mod call;
 pub mod card;
 pub mod chat;
+pub mod chatflow;
 pub mod circuit;
 pub mod client;
 pub mod conversation;
 pub mod error;
+mod json;
 pub mod messages;
+mod reader;
 pub mod retrieve;
 mod scan;
 pub mod sse;
 pub mod token;
+pub mod workflow;
+
+pub use call::{Asking, Refused};
+pub use reader::Reader;
 
 use std::sync::Arc;
 
@@ -47,13 +56,103 @@ impl PartialEq for Deployment {
     }
 }
 
-/// A bot, and what it takes to call it.
+/// What answers, as the config says once and for all.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Callee {
+    /// A bot, with the way it is run.
+    Bot(Arc<bot::Bot>),
+    /// A workflow, with the way it is run.
+    Workflow(Arc<workflow::Workflow>),
+    /// A chatflow, with the way it is run.
+    Chatflow(Arc<chatflow::Chatflow>),
+}
+
+/// What a flow is run in the name of: Coze takes one of the two only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Within {
+    /// A bot's id.
+    Bot(String),
+    /// An app's id.
+    App(String),
+}
+
+impl Within {
+    /// The bot's id, if it is one.
+    #[must_use]
+    pub fn bot(&self) -> Option<&str> {
+        match self {
+            Self::Bot(id) => Some(id),
+            Self::App(_) => None,
+        }
+    }
+
+    /// The app's id, if it is one.
+    #[must_use]
+    pub fn app(&self) -> Option<&str> {
+        match self {
+            Self::App(id) => Some(id),
+            Self::Bot(_) => None,
+        }
+    }
+}
+
+impl Callee {
+    /// What kind of thing it is, in one word.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Bot(_) => "bot",
+            Self::Workflow(_) => "workflow",
+            Self::Chatflow(_) => "chatflow",
+        }
+    }
+
+    /// Whether it is asked for a stream, or for its answer in one piece.
+    #[must_use]
+    pub fn streams(&self) -> bool {
+        match self {
+            Self::Bot(_) | Self::Chatflow(_) => true,
+            Self::Workflow(workflow) => workflow.stream,
+        }
+    }
+
+    /// Whether Coze answers as soon as the work begins, and not only with the
+    /// first words.
+    #[must_use]
+    pub fn begins_early(&self) -> bool {
+        !matches!(self, Self::Workflow(_))
+    }
+
+    /// Whether Coze keeps a conversation.
+    #[must_use]
+    pub fn converses(&self) -> bool {
+        !matches!(self, Self::Workflow(_))
+    }
+
+    /// Whether Coze can be asked what became of a chat.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
+        matches!(self, Self::Bot(_))
+    }
+
+    /// Its id: decimal digits.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Bot(bot) => &bot.id,
+            Self::Workflow(workflow) => &workflow.id,
+            Self::Chatflow(chatflow) => &chatflow.id,
+        }
+    }
+}
+
+/// A bot or a flow, and what it takes to call it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
     /// Where it lives.
     pub deployment: Arc<Deployment>,
-    /// Its id: decimal digits.
-    pub bot_id: String,
+    /// What it is.
+    pub callee: Callee,
     /// What it is called with; `None` is the caller's own token, which it
     /// sent as its key.
     pub token: Option<Arc<token::Source>>,

@@ -101,7 +101,7 @@ impl App {
             let target = &model.target;
             model.cleanup
                 && target.deployment.name == record.owner.deployment
-                && target.bot_id == record.owner.target
+                && target.callee.id() == record.owner.target
         };
         let target = snapshot.catalog.models().find(is_its).map(|model| &model.target);
         if let (Some(target), Some(place)) = (target, &record.place)

@@ -25,7 +25,7 @@ use crate::access::Meter;
 use crate::conversation::Note;
 use crate::coze::{Call, Target};
 use crate::secret::Secret;
-use crate::turn::{Event, Failure, Kind, Prompt, Reply, StopWords};
+use crate::turn::{Event, Failure, Given, Kind, Prompt, Reply, StopWords};
 
 use cleanup::Cleanup;
 pub use cleanup::{Cleaned, Leftovers};
@@ -106,6 +106,8 @@ pub struct Replay {
     pub user_id: String,
     /// Whether the oldest messages may be left out, if it is too long.
     pub may_trim: bool,
+    /// What the client gives beside the messages.
+    pub given: Given,
 }
 
 impl Relay {

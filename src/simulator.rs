@@ -14,7 +14,9 @@
 mod book;
 pub mod bots;
 mod chat;
+mod chatflow;
 mod files;
+pub mod flows;
 mod records;
 mod request;
 mod run;
@@ -23,9 +25,11 @@ mod server;
 mod streams;
 mod trouble;
 mod wire;
+mod workflow;
 
 pub use bots::{Behaviour, Bot, DemoBot, Seen, Standing, demo_bots};
 pub use files::Upload;
+pub use flows::{DemoFlow, Flow, Runs, demo_flows};
 pub use script::{Head, Opening, Script, Step};
 pub use trouble::{Ran, Trouble};
 
@@ -56,6 +60,8 @@ pub struct Options {
     pub tokens: Vec<String>,
     /// Its bots.
     pub bots: Vec<Bot>,
+    /// Its workflows and chatflows.
+    pub flows: Vec<Flow>,
     /// Scripts by bot id, as [`Simulator::script`] would add them.
     pub scripts: Vec<(String, Script)>,
     /// The time between two deltas.
@@ -77,6 +83,7 @@ impl Options {
         Self {
             tokens: vec![DEMO_TOKEN.to_owned()],
             bots: demo_bots().iter().map(Bot::from).collect(),
+            flows: demo_flows().iter().map(Flow::from).collect(),
             scripts: Vec::new(),
             pace: Duration::ZERO,
             silence: Duration::ZERO,
@@ -111,6 +118,7 @@ struct Shared {
     troubles: Mutex<trouble::Troubles>,
     recorded: Mutex<Recording>,
     files: Mutex<files::Files>,
+    questions: Mutex<workflow::Questions>,
     streams: streams::Streams,
     runs: streams::Streams,
     /// How many connections have been accepted.
@@ -135,6 +143,7 @@ impl Simulator {
             troubles: Mutex::default(),
             recorded: Mutex::default(),
             files: Mutex::default(),
+            questions: Mutex::default(),
             streams: streams::Streams::default(),
             connections: AtomicUsize::default(),
             runs: streams::Streams::default(),
@@ -151,7 +160,7 @@ impl Simulator {
         server::serve(self.clone(), listener).await;
     }
 
-    /// Adds a script for `/v3/chat` of a bot: one per request in turn, the
+    /// Adds a script for `/v3/chat` of a bot, or for the runs of a workflow: one per request in turn, the
     /// last again and again. The id needs no [`Bot`] of its own. Of a
     /// scripted request only the token is checked.
     pub fn script(&self, bot_id: &str, script: Script) {

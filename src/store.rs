@@ -217,6 +217,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// finds it all the same.
     fn insert(&self, entry: Entry) -> Pending<'_, ()>;
 
+    /// The same, and a process that is killed once this is done has not lost
+    /// it, as far as the store lasts at all.
+    fn insert_for_good(&self, entry: Entry) -> Pending<'_, ()> {
+        self.insert(entry)
+    }
+
     /// Removes at most `limit` entries that have not been used for the time
     /// to live, and gives them.
     fn purge(&self, limit: usize) -> Pending<'_, Vec<Entry>>;

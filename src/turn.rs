@@ -6,18 +6,24 @@
 //! them and never each other.
 
 mod ask;
+mod asked;
 mod event;
 mod failure;
+mod given;
 mod reply;
 mod rules;
+mod step;
 mod stop;
 mod text;
 
 pub use ask::{Ask, Image, Message, Role};
+pub use asked::{Asked, Field, Resume, Wants};
 pub use event::{Event, Finish, Usage};
 pub use failure::{Failure, Kind};
+pub use given::{Extras, Given, Shortcut};
 pub use reply::Reply;
 pub use rules::{Prompt, Reasoning, SystemRejected, SystemRule, ThinkTags};
+pub use step::{Did, Step};
 pub use stop::{Cut, StopWords, StopWordsError};
 pub use text::Text;
 pub(crate) use text::escape_into;

@@ -72,7 +72,22 @@ model desk
   coze       cloud (cloud) https://api.coze.com
   bot        7442165654356000000
   token      *** (config)
+  gives      custom_variables.tone
+  steps      coze
   rules      system variable instructions, reasoning think, overflow reject
+  memory     auto, 100 rounds
+
+model weather
+  coze       local (studio) http://127.0.0.1:8888
+  workflow   7396891037212345678
+  token      *** (config)
+  rules      system prepend
+
+model guide
+  coze       local (studio) http://127.0.0.1:8888
+  chatflow   7442024337778000000
+  token      *** (config)
+  rules      system prepend, reasoning field, overflow trim
   memory     auto, 100 rounds
 
 key team-a
@@ -101,7 +116,9 @@ fn check_shows_the_same_as_json() {
         assert_eq!(json["keys"][0]["limits"]["tokens_per_minute"], 100_000);
         assert_eq!(json["keys"][1]["limits"]["tokens_per_minute"], serde_json::Value::Null);
         assert_eq!(json["limits"]["requests_per_minute"], 6000);
-        assert_eq!(json["keys"][1]["models"], serde_json::json!(["support", "desk"]));
+        assert_eq!(json["keys"][1]["models"], serde_json::json!(["support", "desk", "weather", "guide"]));
+        assert_eq!(json["models"][2]["workflow_id"], "7396891037212345678");
+        assert!(json["models"][2].get("memory").is_none());
     }
 }
 

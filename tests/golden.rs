@@ -12,75 +12,24 @@
 
 mod support;
 
-use std::fmt::Write as _;
+#[path = "golden/chatflows.rs"]
+mod chatflows;
+#[path = "golden/workflows.rs"]
+mod workflows;
 
-use cozeway::coze::{chat::Reader, sse};
-use cozeway::openai::ApiError;
-use cozeway::openai::chat::{Encoder, Head, body, error_event};
-use cozeway::turn::{Event, Failure, Finish, Kind, Reasoning, Reply};
+use std::sync::Arc;
+
+use cozeway::coze::Callee;
+use cozeway::coze::bot::{Bot, Steps};
+use cozeway::turn::{Did, Finish, Kind};
 use proptest::prelude::*;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use support::{golden, schema};
+use support::golden;
+use support::reading::{self, Read, assert_same};
 
-/// What reading a transcript came to.
-struct Read {
-    events: String,
-    reply: Reply,
-    stream: Vec<u8>,
-    failure: Option<Failure>,
-}
-
-fn head() -> Head {
-    Head { id: "chatcmpl-1".into(), created: 1_700_000_000, model: "support".into() }
-}
-
-/// Reads chunks as the relay does.
 fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Read {
-    let mut decoder = sse::Decoder::default();
-    let mut reader = Reader::default();
-    let mut events = String::new();
-    let mut reply = Reply::default();
-    let mut stream = Vec::new();
-    let mut encoder = Encoder::new(&head(), 1, true, Reasoning::Field);
-    let mut result = Ok(());
-    let mut sink = |event: Event<'_>| {
-        describe(&event, &mut events);
-        encoder.push(0, event.clone(), &mut stream);
-        reply.push(event);
-    };
-    let mut take = |event: sse::Event<'_>| {
-        if result.is_ok() && !reader.is_over() {
-            result = reader.read(event, &mut sink);
-        }
-    };
-    for chunk in chunks {
-        decoder.push(chunk, &mut take).expect("no event is too long");
-    }
-    decoder.finish(&mut take);
-    let result = result.and_then(|()| reader.end(&mut sink));
-    match &result {
-        Ok(()) => encoder.finish(&mut stream),
-        Err(failure) => error_event(&ApiError::from_failure(failure, false), &mut stream),
-    }
-    Read { events, reply, stream, failure: result.err() }
-}
-
-fn describe(event: &Event<'_>, out: &mut String) {
-    match event {
-        Event::Logged(id) => writeln!(out, "logged {id}"),
-        Event::Started { conversation, chat, section } => {
-            let section = section.as_deref().unwrap_or("-");
-            writeln!(out, "started {conversation} {chat} {section}")
-        }
-        Event::Asked => writeln!(out, "asked"),
-        Event::Text(text) => writeln!(out, "text {:?}", text.decode()),
-        Event::Thinking(text) => writeln!(out, "thinking {:?}", text.decode()),
-        Event::Suggestion(text) => writeln!(out, "suggestion {text:?}"),
-        Event::Usage(usage) => writeln!(out, "usage {} + {}", usage.input, usage.output),
-        Event::Finished(finish) => writeln!(out, "finished {finish:?}"),
-    }
-    .expect("a string takes everything");
+    reading::read(&Callee::Bot(Arc::new(Bot::new("75"))), chunks)
 }
 
 /// The text that a client shall see. Where there are cards the contract goes
@@ -96,6 +45,40 @@ fn expected_text(case: &Value) -> String {
             let answers: Vec<&str> =
                 case["answers"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
             answers.join("\n\n")
+        }
+    }
+}
+
+#[test]
+fn every_transcript_tells_its_steps_where_they_are_wanted() {
+    for case in &golden::cases() {
+        let file = case["file"].as_str().unwrap();
+        let bytes = golden::transcript(file);
+        let with = |steps| {
+            let bot = Callee::Bot(Arc::new(Bot { steps, ..Bot::new("75") }));
+            let whole = reading::read(&bot, [bytes.as_slice()]);
+            assert_same(file, &whole, &reading::read(&bot, bytes.chunks(7)));
+            whole
+        };
+        let (hidden, listed) = (with(Steps::Hidden).reply, with(Steps::Listed).reply);
+        let count = |did| listed.steps.iter().filter(|step| step.did == did).count();
+        let len = |name: &str| case[name].as_array().unwrap().len();
+        assert_eq!(
+            (count(Did::Call), count(Did::Return)),
+            (len("tool_calls"), len("tool_results")),
+            "{file}"
+        );
+        assert_eq!(count(Did::Recall) as u64, case["knowledge"].as_u64().unwrap(), "{file}");
+        assert!(listed.steps.iter().all(|step| !step.text.is_empty()), "{file}: {:?}", listed.steps);
+        assert!(listed.steps.iter().all(|step| step.did != Did::Call || step.name.is_some()), "{file}");
+        assert!(hidden.steps.is_empty(), "{file}");
+        let thinks = with(Steps::Reasoning).reply;
+        for reply in [&listed, &thinks] {
+            assert_eq!(reply.text().decode(), hidden.text().decode(), "{file}");
+        }
+        assert_eq!(listed.thinking().decode(), hidden.thinking().decode(), "{file}");
+        for step in &listed.steps {
+            assert!(thinks.thinking().decode().contains(&format!("{}\n", step.line())), "{file}: {step:?}");
         }
     }
 }
@@ -205,75 +188,23 @@ proptest! {
     }
 }
 
-#[track_caller]
-fn assert_same(file: &str, one: &Read, other: &Read) {
-    assert_eq!(one.events, other.events, "{file}");
-    assert_eq!(one.stream, other.stream, "{file}");
-    assert_eq!(
-        one.failure.as_ref().map(|f| (f.kind, &f.message)),
-        other.failure.as_ref().map(|f| (f.kind, &f.message)),
-        "{file}"
-    );
-}
-
 #[test]
 fn every_transcript_is_encoded_as_valid_chunks_and_completions() {
-    let chunks = schema::validator("chat_completion_chunk");
-    let completions = schema::validator("chat_completion");
-    let errors = schema::validator("error");
     for case in golden::cases() {
         let file = case["file"].as_str().unwrap();
-        let read = read([golden::transcript(file).as_slice()]);
-        let stream = String::from_utf8(read.stream).expect("UTF-8");
-        let mut content = String::new();
-        let mut done = false;
-        for event in stream.split_terminator("\n\n") {
-            let data = event.strip_prefix("data: ").expect("nothing but data");
-            assert!(!done, "{file}: something follows [DONE]");
-            if data == "[DONE]" {
-                done = true;
-                continue;
-            }
-            let value: Value = serde_json::from_str(data).expect("JSON");
-            if value.get("error").is_some() {
-                schema::assert_valid(&errors, &value, file);
-                continue;
-            }
-            schema::assert_valid(&chunks, &value, file);
-            content.push_str(value["choices"][0]["delta"]["content"].as_str().unwrap_or_default());
-        }
-        assert_eq!(done, read.failure.is_none(), "{file}");
-        assert_eq!(content, read.reply.text().decode(), "{file}: the chunks fold to the whole");
-        if read.failure.is_none() {
-            let whole: Value =
-                serde_json::from_slice(&body(&head(), std::slice::from_ref(&read.reply), Reasoning::Field))
-                    .expect("JSON");
-            schema::assert_valid(&completions, &whole, file);
-            assert_eq!(whole["choices"][0]["message"]["content"], content.as_str(), "{file}");
-        }
+        reading::assert_encoded(file, &read([golden::transcript(file).as_slice()]));
     }
 }
 
 #[test]
 fn every_transcript_keeps_its_snapshot() {
-    insta::with_settings!({ snapshot_path => "golden/bot", prepend_module_to_snapshot => false, omit_expression => true }, {
+    insta::with_settings!({ snapshot_path => "../golden/bot", prepend_module_to_snapshot => false, omit_expression => true }, {
         for case in golden::cases() {
             let file = case["file"].as_str().unwrap();
             if file == "chat_unicode_big.server.sse" {
                 continue;
             }
-            let name = file.trim_end_matches(".sse");
-            let read = read([golden::transcript(file).as_slice()]);
-            let mut events = read.events;
-            if let Some(failure) = &read.failure {
-                writeln!(events, "failed {:?}: {failure}", failure.kind).unwrap();
-            }
-            insta::assert_snapshot!(format!("{name}.events"), events);
-            insta::assert_snapshot!(format!("{name}.chat-stream"), String::from_utf8(read.stream).unwrap());
-            if read.failure.is_none() {
-                let whole = body(&head(), std::slice::from_ref(&read.reply), Reasoning::Field);
-                insta::assert_snapshot!(format!("{name}.chat-whole"), String::from_utf8(whole).unwrap());
-            }
+            reading::assert_snapshots(file, read([golden::transcript(file).as_slice()]));
         }
     });
 }

@@ -31,6 +31,8 @@ pub struct Key {
     pub models: Option<Vec<String>>,
     /// Headers in which this trusted caller names its user.
     pub user_headers: Vec<http::HeaderName>,
+    /// Whether it may set fields of Coze's in its requests.
+    pub allow_coze_fields: bool,
     /// How much it may use.
     pub quota: Quota,
 }
@@ -178,6 +180,17 @@ impl Caller {
         (!user.is_empty()).then(|| user.to_owned())
     }
 
+    /// Whether it may set fields of Coze's: who calls with its own token could
+    /// call Coze itself.
+    #[must_use]
+    pub fn may_set_coze_fields(&self) -> bool {
+        match &self.identity {
+            Identity::Key(key) => key.allow_coze_fields,
+            Identity::CozeToken(_) => true,
+            Identity::Anonymous => false,
+        }
+    }
+
     /// Whether it may use the model with this name.
     #[must_use]
     pub fn may_use(&self, model: &str) -> bool {
@@ -226,6 +239,7 @@ mod tests {
             digest: Digest::of(&format!("secret-{name}")),
             models: models.map(|models| models.iter().map(|&m| m.to_owned()).collect()),
             user_headers: vec![http::HeaderName::from_static("x-user")],
+            allow_coze_fields: false,
             quota: Quota::default(),
         };
         Keys::new(mode, vec![key("a", None), key("b", Some(&["support", "desk-*"]))])
@@ -257,6 +271,12 @@ mod tests {
         assert!(b.may_use("support") && b.may_use("desk-1"));
         assert!(!b.may_use("support2") && !b.may_use("other"));
         assert!(keys.authenticate(&headers("Bearer secret-a")).unwrap().may_use("other"));
+    }
+
+    #[test]
+    fn who_may_set_fields_of_cozes() {
+        let may = |mode| keys(mode).authenticate(&headers("Bearer secret-a")).unwrap().may_set_coze_fields();
+        assert_eq!([Mode::Keys, Mode::Passthrough, Mode::Open].map(may), [false, true, false]);
     }
 
     #[test]

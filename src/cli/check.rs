@@ -13,10 +13,11 @@ use super::{ConfigArgs, Stop, env, explain, print};
 use crate::access::{Key, Mode, Quota};
 use crate::catalog::{Memory, Model, Overflow};
 use crate::config::Snapshot;
-use crate::coze::Kind;
+use crate::coze::bot::Steps;
 use crate::coze::token::Source;
+use crate::coze::{Callee, Kind};
 use crate::store::Place;
-use crate::turn::{Reasoning, SystemRule};
+use crate::turn::{Extras, Reasoning, SystemRule};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -63,9 +64,27 @@ struct ShownModel<'s> {
     coze: &'s str,
     kind: &'static str,
     base_url: &'s str,
-    bot_id: &'s str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bot_id: Option<&'s str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workflow_id: Option<&'s str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chatflow_id: Option<&'s str>,
     token: ShownToken,
     system: String,
+    /// What a bot is given beside the messages: names, never values.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    gives: Vec<String>,
+    /// How a bot's steps are shown, if they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steps: Option<&'static str>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    chat: Option<ShownChat>,
+}
+
+/// What counts where there are conversations.
+#[derive(Serialize)]
+struct ShownChat {
     reasoning: &'static str,
     overflow: &'static str,
     memory: &'static str,
@@ -89,6 +108,7 @@ struct ShownKey<'s> {
     /// What the patterns come to.
     models: Vec<&'s str>,
     user_headers: Vec<&'s str>,
+    allow_coze_fields: bool,
     limits: ShownQuota,
 }
 
@@ -144,19 +164,35 @@ impl<'s> Shown<'s> {
                 writeln!(out, "  aliases    {}", model.aliases.join(", "))?;
             }
             writeln!(out, "  coze       {} ({}) {}", model.coze, model.kind, model.base_url)?;
-            writeln!(out, "  bot        {}", model.bot_id)?;
+            let ids =
+                [("bot", model.bot_id), ("workflow", model.workflow_id), ("chatflow", model.chatflow_id)];
+            for (kind, id) in ids {
+                if let Some(id) = id {
+                    writeln!(out, "  {kind:<10} {id}")?;
+                }
+            }
             match &model.token {
                 ShownToken::Config { value } => writeln!(out, "  token      {value} (config)")?,
                 ShownToken::File { value, path } => writeln!(out, "  token      {value} (file {path})")?,
                 ShownToken::Caller => writeln!(out, "  token      the caller's own")?,
             }
+            if !model.gives.is_empty() {
+                writeln!(out, "  gives      {}", model.gives.join(", "))?;
+            }
+            if let Some(steps) = model.steps {
+                writeln!(out, "  steps      {steps}")?;
+            }
+            let Some(chat) = &model.chat else {
+                writeln!(out, "  rules      system {}", model.system)?;
+                continue;
+            };
             writeln!(
                 out,
                 "  rules      system {}, reasoning {}, overflow {}",
-                model.system, model.reasoning, model.overflow
+                model.system, chat.reasoning, chat.overflow
             )?;
-            let cleanup = if model.cleanup { ", cleanup" } else { "" };
-            writeln!(out, "  memory     {}, {} rounds{cleanup}", model.memory, model.history_rounds)?;
+            let cleanup = if chat.cleanup { ", cleanup" } else { "" };
+            writeln!(out, "  memory     {}, {} rounds{cleanup}", chat.memory, chat.history_rounds)?;
         }
         for key in &self.keys {
             let models = if key.patterns.is_none() { "all".to_owned() } else { key.models.join(", ") };
@@ -164,6 +200,9 @@ impl<'s> Shown<'s> {
             writeln!(out, "  models     {models}")?;
             if !key.user_headers.is_empty() {
                 writeln!(out, "  user from  {}", key.user_headers.join(", "))?;
+            }
+            if key.allow_coze_fields {
+                writeln!(out, "  may set    coze fields")?;
             }
             if let Some(limits) = key.limits.words() {
                 writeln!(out, "  limits     {limits}")?;
@@ -197,7 +236,9 @@ impl<'s> ShownModel<'s> {
                 Kind::Cloud => "cloud",
             },
             base_url: target.deployment.client.base_url(),
-            bot_id: &target.bot_id,
+            bot_id: matches!(target.callee, Callee::Bot(_)).then(|| target.callee.id()),
+            workflow_id: matches!(target.callee, Callee::Workflow(_)).then(|| target.callee.id()),
+            chatflow_id: matches!(target.callee, Callee::Chatflow(_)).then(|| target.callee.id()),
             token: match target.token.as_deref() {
                 Some(Source::Fixed(_)) => ShownToken::Config { value: "***" },
                 Some(Source::File(file)) => {
@@ -211,6 +252,36 @@ impl<'s> ShownModel<'s> {
                 SystemRule::Reject => "reject".to_owned(),
                 SystemRule::Variable(name) => format!("variable {name}"),
             },
+            gives: gives(&target.callee),
+            steps: steps(&target.callee),
+            chat: target.callee.converses().then(|| ShownChat::of(model)),
+        }
+    }
+}
+
+/// The names of what a bot is given, each with its field.
+fn gives(callee: &Callee) -> Vec<String> {
+    let Callee::Bot(bot) = callee else { return Vec::new() };
+    let Extras { variables, shortcut, params, parameters } = &bot.extras;
+    let maps = [("custom_variables", variables), ("extra_params", params), ("parameters", parameters)];
+    let entries = maps.iter().flat_map(|(field, map)| map.keys().map(move |name| format!("{field}.{name}")));
+    entries.chain(shortcut.iter().map(|shortcut| format!("shortcut_command {}", shortcut.command))).collect()
+}
+
+fn steps(callee: &Callee) -> Option<&'static str> {
+    match callee {
+        Callee::Bot(bot) => match bot.steps {
+            Steps::Hidden => None,
+            Steps::Reasoning => Some("reasoning"),
+            Steps::Listed => Some("coze"),
+        },
+        Callee::Workflow(_) | Callee::Chatflow(_) => None,
+    }
+}
+
+impl ShownChat {
+    fn of(model: &Model) -> Self {
+        Self {
             reasoning: match model.reasoning {
                 Reasoning::Field => "field",
                 Reasoning::Both => "both",
@@ -240,6 +311,7 @@ impl<'s> ShownKey<'s> {
             patterns: key.models.as_deref(),
             models: names.filter(|name| key.may_use(name)).collect(),
             user_headers: key.user_headers.iter().map(http::HeaderName::as_str).collect(),
+            allow_coze_fields: key.allow_coze_fields,
             limits: ShownQuota::of(key.quota),
         }
     }

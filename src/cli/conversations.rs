@@ -1,8 +1,10 @@
 //! `cozeway conversations`: the operator's look at the state store.
 //!
 //! In comes the config for its `[state]`, out comes text or JSON: whose
-//! conversations there are, never a word of them. What is forgotten here
-//! stays at Coze.
+//! conversations there are, never a word of them but by `show`, which asks
+//! Coze. What is forgotten here stays at Coze.
+
+mod coze;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::{ConfigArgs, Stop, env, print, runtime};
-use crate::config;
+use crate::config::{self, Snapshot};
 use crate::conversation::{ID_PREFIX, Record, State};
 use crate::store::{self, Id, Listed, Place, Store};
 
@@ -33,6 +35,10 @@ enum Command {
     Forget(Forget),
     /// Forget what nobody has used for long
     Purge(Purge),
+    /// Show what Coze holds of a conversation
+    Show(coze::Show),
+    /// Have the bot see none of it any more
+    Clear(coze::Clear),
 }
 
 #[derive(Debug, clap::Args)]
@@ -91,7 +97,7 @@ fn duration(text: &str) -> Result<Duration, &'static str> {
 pub(super) fn run(args: Args) -> Result<(), Stop> {
     match args.command {
         Command::List(args) => {
-            let store = open(args.config)?;
+            let store = open(&load(args.config)?)?;
             let mut found = Vec::new();
             runtime()?.block_on(each(&*store, |listed| {
                 if let Some(shown) = Shown::of(&listed).filter(|shown| args.owner.is_of(shown)) {
@@ -104,11 +110,13 @@ pub(super) fn run(args: Args) -> Result<(), Stop> {
         }
         Command::Forget(args) => forget(args),
         Command::Purge(args) => purge(args),
+        Command::Show(args) => coze::show(args),
+        Command::Clear(args) => coze::clear(args),
     }
 }
 
 fn forget(args: Forget) -> Result<(), Stop> {
-    let store = open(args.config)?;
+    let store = open(&load(args.config)?)?;
     let mut left: Vec<&String> = args.names.iter().collect();
     let count = runtime()?.block_on(each(&*store, |listed| {
         let shown = Shown::of(&listed).filter(|shown| args.owner.is_of(shown))?;
@@ -125,7 +133,7 @@ fn forget(args: Forget) -> Result<(), Stop> {
 }
 
 fn purge(args: Purge) -> Result<(), Stop> {
-    let store = open(args.config)?;
+    let store = open(&load(args.config)?)?;
     let now = SystemTime::now();
     let count = runtime()?.block_on(async {
         let mut count = 0;
@@ -160,9 +168,12 @@ impl OwnerArgs {
     }
 }
 
+fn load(config: ConfigArgs) -> Result<Snapshot, Stop> {
+    Ok(config.source()?.load(&env)?)
+}
+
 /// Opens the store of a config, if it can be looked into from here.
-fn open(config: ConfigArgs) -> Result<Arc<dyn Store>, Stop> {
-    let snapshot = config.source()?.load(&env)?;
+fn open(snapshot: &Snapshot) -> Result<Arc<dyn Store>, Stop> {
     match &snapshot.state.place {
         Place::Memory => {
             return Err(anyhow::anyhow!(

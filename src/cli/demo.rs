@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use super::reload::Origin;
 use super::{LogArgs, Stop, print, runtime, serve};
 use crate::config::{self, Snapshot};
-use crate::simulator::{DEMO_TOKEN, Options, Simulator, demo_bots};
+use crate::simulator::{DEMO_TOKEN, Options, Simulator, demo_bots, demo_flows};
 
 /// The key of the demonstration. It opens nothing but simulated bots.
 const DEMO_KEY: &str = "sk-cozeway-demo-key";
@@ -55,13 +55,19 @@ fn snapshot(listen: SocketAddr, upstream: SocketAddr) -> Result<Snapshot, Stop> 
             bot.name, bot.bot_id, bot.description
         );
     }
+    for flow in demo_flows() {
+        let _ =
+            write!(text, "\n[models.{}]\n{}description = \"{}\"\n", flow.name, flow.entry, flow.description);
+    }
     Ok(config::parse(&text, std::path::Path::new("demo"), &|_| None)?)
 }
 
 /// What a newcomer reads first.
 fn welcome(address: SocketAddr) -> String {
+    let bots = demo_bots().iter().map(|bot| (bot.name, bot.description));
+    let flows = demo_flows().iter().map(|flow| (flow.name, flow.description));
     let models: String =
-        demo_bots().iter().map(|bot| format!("  {:<12} {}\n", bot.name, bot.description)).collect();
+        bots.chain(flows).map(|(name, description)| format!("  {name:<12} {description}\n")).collect();
     format!(
         "cozeway listens on http://{address}\n\
          A simulated Coze is behind it, with these models:\n\n{models}\n\

@@ -15,6 +15,8 @@ use super::fault::{Place, Report, did_you_mean};
 use super::interpolate::interpolate;
 use super::units;
 
+mod json;
+
 /// A value of the config and where it stands.
 #[derive(Clone, Debug)]
 pub(super) struct Item<T> {
@@ -112,6 +114,23 @@ impl<'e> Reader<'e> {
                 self.report.add(&entry.at, format!("unknown key{near}"));
             }
         }
+    }
+
+    /// The same, where there are names that belong to other tables.
+    pub(super) fn only_some(
+        &mut self,
+        table: &Table<'_>,
+        names: &[&str],
+        unsupported: &[&str],
+        (foreign, says): (&[&str], &str),
+    ) {
+        let known = |entry: &Entry<'_>| names.contains(&entry.name) || unsupported.contains(&entry.name);
+        let mut rest: Vec<&str> = names.to_vec();
+        for entry in table.entries.iter().filter(|entry| foreign.contains(&entry.name) && !known(entry)) {
+            self.report.add(&entry.at, says);
+            rest.push(entry.name);
+        }
+        self.only(table, &rest, unsupported);
     }
 
     /// The table under a name.
@@ -217,6 +236,18 @@ impl<'e> Reader<'e> {
         let near = did_you_mean(&text.value, words.iter().map(|(word, _)| *word));
         self.report.add(&text.at, format!("expected one of {}{near}", known.join(", ")));
         None
+    }
+
+    /// The entries of the table under a name, which are strings.
+    pub(super) fn strings(&mut self, table: &Table<'_>, name: &str) -> Vec<(String, Item<String>)> {
+        let Some(inner) = self.section(table, name) else {
+            return Vec::new();
+        };
+        let mut entries = Vec::new();
+        for entry in inner.entries() {
+            entries.extend(self.as_text(entry).map(|value| (entry.name.to_owned(), value)));
+        }
+        entries
     }
 
     /// The duration under a name, if it is within bounds.

@@ -4,16 +4,19 @@
 //! wrong type and what has to be there but is not are faults here; whether
 //! values fit together is for [`super::build`].
 
-use std::num::NonZeroU32;
+mod bot;
+mod model;
+
 use std::time::Duration;
 
 use super::Server;
 use super::document::{Item, Reader, Table};
 use super::fault::Place;
 use crate::access::{Mode, Quota};
-use crate::catalog::{Memory, Overflow};
 use crate::coze::Kind;
-use crate::turn::{Reasoning, SystemRule};
+
+pub(super) use bot::{Bot, Shortcut};
+pub(super) use model::{Flow, Model, Runs, Workflow};
 
 /// Something that may be left out, and may be wrong.
 pub(super) enum Field<T> {
@@ -77,28 +80,13 @@ pub(super) struct Deployment {
     pub(super) token: OneOf,
 }
 
-/// A `[models.NAME]` table.
-pub(super) struct Model {
-    pub(super) name: Item<String>,
-    pub(super) deployment: Field<Item<String>>,
-    pub(super) bot_id: Option<Item<String>>,
-    pub(super) token: OneOf,
-    pub(super) aliases: Vec<Item<String>>,
-    pub(super) description: Option<String>,
-    pub(super) system: SystemRule,
-    pub(super) reasoning: Reasoning,
-    pub(super) overflow: Overflow,
-    pub(super) memory: Memory,
-    pub(super) history_rounds: Option<NonZeroU32>,
-    pub(super) cleanup: bool,
-}
-
 /// A `[keys.NAME]` table.
 pub(super) struct Key {
     pub(super) name: Item<String>,
     pub(super) key: OneOf,
     pub(super) models: Option<Item<Vec<Item<String>>>>,
     pub(super) user_headers: Vec<Item<String>>,
+    pub(super) allow_coze_fields: bool,
     pub(super) quota: Quota,
 }
 
@@ -118,22 +106,6 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// Ten years.
 const MAX_TTL: Duration = Duration::from_secs(3650 * 86_400);
-
-/// More rounds than Coze lets anybody set.
-const MAX_ROUNDS: u32 = 100_000;
-
-/// What the contract has for models that are not built yet.
-const MODEL_LATER: &[&str] = &[
-    "workflow_id",
-    "chatflow_id",
-    "app_id",
-    "input",
-    "parameters",
-    "output",
-    "stream",
-    "tool",
-    "custom_variables",
-];
 
 /// Reads a whole document.
 pub(super) fn read(reader: &mut Reader<'_>, root: &Table<'_>) -> File {
@@ -156,7 +128,7 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &Table<'_>) -> File {
         mode_at,
         mode,
         deployments: deployments.into_iter().map(|(name, table)| deployment(reader, name, &table)).collect(),
-        models: models.into_iter().map(|(name, table)| model(reader, name, &table)).collect(),
+        models: models.into_iter().map(|(name, table)| model::read(reader, name, &table)).collect(),
         keys: keys.into_iter().map(|(name, table)| key(reader, name, &table)).collect(),
         limits: limits.unwrap_or_default(),
         state: state(reader, root),
@@ -217,93 +189,19 @@ fn deployment(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_>) ->
         &["base_url", "kind", "ca_file", "proxy", "headers", "token", "token_file"],
         &["oauth"],
     );
-    let mut headers = Vec::new();
-    if let Some(table) = reader.section(table, "headers") {
-        for entry in table.entries() {
-            headers.extend(reader.as_text(entry).map(|value| (entry.name.to_owned(), value)));
-        }
-    }
     Deployment {
         name,
         base_url: required(reader, table, "base_url"),
         kind: reader.word(table, "kind", &[("studio", Kind::Studio), ("cloud", Kind::Cloud)]),
         ca_file: reader.text(table, "ca_file"),
         proxy: reader.text(table, "proxy"),
-        headers,
+        headers: reader.strings(table, "headers"),
         token: one_of(reader, table, TOKEN),
     }
-}
-
-fn model(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_>) -> Model {
-    let names = &[
-        "coze",
-        "bot_id",
-        "token",
-        "token_file",
-        "aliases",
-        "description",
-        "system",
-        "reasoning",
-        "overflow",
-        "memory",
-        "history_rounds",
-        "cleanup",
-    ];
-    reader.only(table, names, MODEL_LATER);
-    // What another kind of model has instead of a bot is a fault already.
-    let bot_id = if ["workflow_id", "chatflow_id"].iter().any(|other| table.has(other)) {
-        reader.id(table, "bot_id")
-    } else {
-        require(reader, table, "bot_id");
-        reader.id(table, "bot_id")
-    };
-    let deployment = match (table.has("coze"), reader.text(table, "coze")) {
-        (false, _) => Field::Absent,
-        (true, None) => Field::Wrong,
-        (true, Some(name)) => Field::Is(name),
-    };
-    let reasoning = [
-        ("field", Reasoning::Field),
-        ("both", Reasoning::Both),
-        ("think", Reasoning::Think),
-        ("drop", Reasoning::Drop),
-    ];
-    let overflow = [("trim", Overflow::Trim), ("reject", Overflow::Reject)];
-    let memory = [("auto", Memory::Auto), ("explicit", Memory::Explicit), ("off", Memory::Off)];
-    Model {
-        name,
-        deployment,
-        bot_id,
-        token: one_of(reader, table, TOKEN),
-        aliases: reader.texts(table, "aliases").map(|list| list.value).unwrap_or_default(),
-        description: reader.text(table, "description").map(|text| text.value),
-        system: system(reader, table).unwrap_or_default(),
-        reasoning: reader.word(table, "reasoning", &reasoning).map(|word| word.value).unwrap_or_default(),
-        overflow: reader.word(table, "overflow", &overflow).map(|word| word.value).unwrap_or_default(),
-        memory: reader.word(table, "memory", &memory).map(|word| word.value).unwrap_or_default(),
-        history_rounds: reader.count(table, "history_rounds", MAX_ROUNDS),
-        cleanup: reader.boolean(table, "cleanup").unwrap_or_default(),
-    }
-}
-
-/// A word, or a table that names a variable.
-fn system(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<SystemRule> {
-    if !table.is_table("system") {
-        let words =
-            [("prepend", SystemRule::Prepend), ("drop", SystemRule::Drop), ("reject", SystemRule::Reject)];
-        return reader.word(table, "system", &words).map(|word| word.value);
-    }
-    let rule = reader.section(table, "system")?;
-    reader.only(&rule, &["variable"], &[]);
-    let name = required(reader, &rule, "variable")?;
-    if name.value.is_empty() || name.value.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        reader.report.add(&name.at, "is not the name of a variable: it has no spaces and is not empty");
-    }
-    Some(SystemRule::Variable(name.value))
 }
 
 fn key(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_>) -> Key {
-    reader.only(table, &[KEY, &["models", "user_headers"], LIMITS].concat(), &[]);
+    reader.only(table, &[KEY, &["models", "user_headers", "allow_coze_fields"], LIMITS].concat(), &[]);
     let key = one_of(reader, table, KEY);
     if let Field::Absent = key {
         reader.report.add(&table.at, "needs one of key, sha256 and key_file");
@@ -313,6 +211,7 @@ fn key(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_>) -> Key {
         key,
         models: reader.texts(table, "models"),
         user_headers: reader.texts(table, "user_headers").map(|list| list.value).unwrap_or_default(),
+        allow_coze_fields: reader.boolean(table, "allow_coze_fields").unwrap_or_default(),
         quota: quota(reader, table),
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::Snapshot;
 use crate::access::{Caller, Identity, Mode, Quota, Quotas};
 use crate::catalog::{DEFAULT_HISTORY_ROUNDS, Memory, Model, Overflow};
-use crate::coze::{Target, is_id};
+use crate::coze::bot::Bot;
+use crate::coze::{Callee, Target, is_id};
 use crate::turn::{Reasoning, SystemRule};
 
 /// A name stands for no model that this caller may use.
@@ -66,7 +67,11 @@ impl Snapshot {
             name: name.to_owned(),
             aliases: Vec::new(),
             description: None,
-            target: Target { deployment: Arc::clone(deployment), bot_id: name.to_owned(), token: None },
+            target: Target {
+                deployment: Arc::clone(deployment),
+                callee: Callee::Bot(Arc::new(Bot::new(name))),
+                token: None,
+            },
             system: SystemRule::default(),
             reasoning: Reasoning::default(),
             overflow: Overflow::default(),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::document::Item;
 use super::fault::{Place, Report};
-use super::file::{Deployment, Field, File, Model, Serving, StateTable};
+use super::file::{Bot, Deployment, Field, File, Model, Runs, Serving, StateTable};
 use super::{Env, Faults, Files, Loaded, Server, Snapshot, build, finish, read};
 use crate::access::{Mode, Quota};
 use crate::catalog::{Memory, Overflow};
@@ -102,7 +102,7 @@ pub fn from_environment(env: Env<'_>) -> Result<Snapshot, Faults> {
         models: vec![Model {
             name: name("COZE_BOT_ID"),
             deployment: Field::Absent,
-            bot_id,
+            runs: Runs::Bot(Box::new(Bot::with(bot_id))),
             token: Field::Absent,
             aliases: Vec::new(),
             description: None,

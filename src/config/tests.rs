@@ -1,15 +1,19 @@
 //! Whole files: what they come to, and every fault of the wrong ones.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderMap;
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::*;
 use crate::access::{Caller, Mode, Quota, Quotas};
-use crate::catalog::{Model, Overflow};
-use crate::coze::{Kind, token};
+use crate::catalog::{Memory, Model, Overflow};
+use crate::coze::chatflow::{Chatflow, FollowUps};
+use crate::coze::workflow::{Input, Workflow};
+use crate::coze::{Callee, Kind, Within, token};
 use crate::turn::{Reasoning, SystemRule};
 
 mod faults;
@@ -84,7 +88,7 @@ fn the_minimal_example_is_good() {
     assert_eq!(snapshot.keys.mode(), Mode::Keys);
     assert_eq!(snapshot.server, Server::default());
     let model = model(&snapshot, "support");
-    assert_eq!(model.target.bot_id, "7531406778865549312");
+    assert_eq!(model.target.callee.id(), "7531406778865549312");
     assert_eq!(model.target.token.as_ref().unwrap().current().expose(), SECRET);
     assert_eq!(model.target.deployment.kind, Kind::Studio);
 }
@@ -267,7 +271,7 @@ fn in_passthrough_mode_digits_are_a_bot_of_the_only_deployment() {
     assert!(model(&snapshot, "support").target.token.is_none());
     assert_eq!(snapshot.notes.len(), 1, "{:?}", snapshot.notes);
     let bot = snapshot.resolve(&caller, "7531406778865549312").unwrap();
-    assert_eq!(bot.target.bot_id, "7531406778865549312");
+    assert_eq!(bot.target.callee.id(), "7531406778865549312");
     assert!(bot.target.token.is_none());
     for name in ["0", "+7", "7a", "", "99999999999999999999", "٧"] {
         assert_eq!(snapshot.resolve(&caller, name).unwrap_err(), NoModel::NotFound, "{name}");
@@ -306,7 +310,7 @@ fn the_environment_alone_makes_a_gateway() {
     assert_eq!(snapshot.keys.mode(), Mode::Open);
     assert_eq!(snapshot.server.listen.to_string(), "127.0.0.1:8787");
     let target = &model(&snapshot, "coze").target;
-    assert_eq!((target.bot_id.as_str(), target.deployment.kind), ("75", Kind::Cloud));
+    assert_eq!((target.callee.id(), target.deployment.kind), ("75", Kind::Cloud));
     assert_eq!(target.token.as_ref().unwrap().current().expose(), format!("{SECRET}${{X}}"));
 }
 
@@ -369,4 +373,51 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_workflow_is_what_its_table_says() {
+    let text = "[coze.local]\nbase_url = 'http://h'\ntoken = 't'\n[models.w]\nworkflow_id = '7'\n\
+                input = 'q'\nhistory = 'log'\noutput = 'o'\nstream = false\napp_id = '8'\nversion = 'v1'\nshow_debug_url = true\n\
+                parameters = { city = '${CITY:-杭州}', deep = { list = [1, 2.5, true] } }\n"
+        .to_owned()
+        + "[auth]\nmode = 'none'\n";
+    let snapshot = good(&text);
+    let model = model(&snapshot, "w");
+    assert_eq!((model.target.callee.kind(), model.memory), ("workflow", Memory::Auto));
+    let Callee::Workflow(workflow) = &model.target.callee else { panic!("{model:?}") };
+    let expected = Workflow {
+        id: "7".to_owned(),
+        input: Input::Parameter("q".to_owned()),
+        history: Some("log".to_owned()),
+        parameters: BTreeMap::from([
+            ("city".to_owned(), json!("杭州")),
+            ("deep".to_owned(), json!({"list": [1, 2.5, true]})),
+        ]),
+        output: Some("o".to_owned()),
+        stream: false,
+        within: Some(Within::App("8".to_owned())),
+        version: Some("v1".to_owned()),
+        show_debug_url: true,
+    };
+    assert_eq!(**workflow, expected);
+}
+
+#[test]
+fn a_chatflow_is_what_its_table_says() {
+    let text = "[coze.local]\nbase_url = 'http://h'\ntoken = 't'\n[auth]\nmode = 'none'\n[models.c]\nchatflow_id = '7'\n\
+                bot_id = '9'\nparameters.city = '杭州'\nmemory = 'explicit'\nhistory_rounds = 5\nversion = 'v1'\n\
+                follow_ups = { prompt = 'short ones' }\n";
+    let snapshot = good(text);
+    let model = model(&snapshot, "c");
+    assert_eq!((model.memory, model.history_rounds), (Memory::Explicit, 5));
+    let expected = Chatflow {
+        id: "7".to_owned(),
+        within: Within::Bot("9".to_owned()),
+        parameters: BTreeMap::from([("city".to_owned(), json!("杭州"))]),
+        version: Some("v1".to_owned()),
+        show_debug_url: false,
+        follow_ups: FollowUps::Prompted("short ones".to_owned()),
+    };
+    assert_eq!(model.target.callee, Callee::Chatflow(std::sync::Arc::new(expected)));
 }

@@ -42,6 +42,15 @@ pub struct Space<'a> {
     pub hint: Option<&'a [u8]>,
 }
 
+impl Space<'_> {
+    /// Whether the target is a workflow: it has no conversations, only
+    /// questions in the middle of a run.
+    #[must_use]
+    pub fn is_run(&self) -> bool {
+        self.kind == "workflow"
+    }
+}
+
 impl Fingerprints {
     /// Hashes under this secret.
     #[must_use]
@@ -71,6 +80,15 @@ impl Fingerprints {
         let mut hash = self.begin(b"name");
         hash.update(space);
         framed(&mut hash, name.as_bytes());
+        key(hash)
+    }
+
+    /// A head as the question that waits there is found by on a day.
+    #[must_use]
+    pub fn on_day(&self, head: Key, day: u64) -> Key {
+        let mut hash = self.begin(b"day");
+        hash.update(head);
+        hash.update(day.to_le_bytes());
         key(hash)
     }
 

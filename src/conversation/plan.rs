@@ -9,7 +9,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::record::{Place, Record, State};
+use super::record::{Place, Question, Record, State};
 use crate::store::Key;
 
 /// What a request says, as far as its conversation is concerned.
@@ -56,7 +56,11 @@ pub enum Plan {
         place: Place,
         /// Which message it is.
         new: Range<usize>,
+        /// What it answers.
+        question: Option<Question>,
     },
+    /// A workflow's question cannot be answered any more, or not so.
+    Lost,
     /// What Coze holds up to the last good chat goes to a fresh conversation,
     /// and the new messages with it.
     Rebuild {
@@ -126,9 +130,10 @@ pub enum Reason {
 
 /// Decides what becomes of a turn in a conversation that was lent to it, as
 /// it was last settled; `abandoned` says that a turn since then never was.
-/// Rounds beyond `history_rounds` the bot would not see.
+/// Rounds beyond `history_rounds` the bot would not see, and a question that
+/// is too old by `now` it would not take an answer to.
 #[must_use]
-pub fn plan(sent: &Sent, record: &Record, abandoned: bool, history_rounds: u32) -> (Plan, Note) {
+pub fn plan(sent: &Sent, record: &Record, abandoned: bool, history_rounds: u32, now: u64) -> (Plan, Note) {
     let Some(place) = record.place.clone() else {
         let reason = (!sent.is_first()).then_some(Reason::Unknown);
         return fresh(sent, reason);
@@ -151,8 +156,9 @@ pub fn plan(sent: &Sent, record: &Record, abandoned: bool, history_rounds: u32) 
     }
     if record.state == State::Asked {
         let system_stays = sent.system.is_none() || sent.system == record.system;
-        return if new.len() == 1 && sent.own && system_stays {
-            (Plan::Resume { place, new }, Note::new(Mode::Resumed, None))
+        return if new.len() == 1 && sent.own && system_stays && !record.is_overdue(now) {
+            let question = record.question.clone();
+            (Plan::Resume { place, new, question }, Note::new(Mode::Resumed, None))
         } else {
             anew(sent, place, new, Reason::Question)
         };
@@ -161,6 +167,32 @@ pub fn plan(sent: &Sent, record: &Record, abandoned: bool, history_rounds: u32) 
         return fresh(sent, Some(Reason::HistoryFull));
     }
     (Plan::Continue { place, new, after: None }, Note::new(Mode::Continued, None))
+}
+
+/// Decides the same for a workflow, which has no conversation: a message that
+/// just answers its question resumes the run, anything else begins a new one.
+/// What may have been meant as an answer never does.
+#[must_use]
+pub fn plan_run(sent: &Sent, record: &Record, abandoned: bool, now: u64) -> (Plan, Note) {
+    let new = (Plan::Fresh, Note::new(Mode::New, None));
+    let lost = (Plan::Lost, Note::new(Mode::Replayed, Some(Reason::Question)));
+    let Some(place) = record.place.clone() else { return new };
+    let on = sent.delta || record.head == Some(sent.before);
+    match record.state {
+        _ if abandoned => lost,
+        State::Answered if on => new,
+        State::Asked if on => {
+            let system_stays = sent.system.is_none() || sent.system == record.system;
+            let range = sent.new_messages(record);
+            if range.len() == 1 && sent.own && system_stays && !record.is_overdue(now) {
+                let question = record.question.clone();
+                (Plan::Resume { place, new: range, question }, Note::new(Mode::Resumed, None))
+            } else {
+                lost
+            }
+        }
+        State::Answered | State::Asked | State::Cut(_) | State::Failed => lost,
+    }
 }
 
 /// Everything to a fresh conversation. The client is told why, if it sent
@@ -186,6 +218,13 @@ fn anew(sent: &Sent, place: Place, new: Range<usize>, reason: Reason) -> (Plan, 
 #[must_use]
 pub fn rounds(messages: usize) -> u32 {
     if messages > 1 { 2 } else { 1 }
+}
+
+impl Record {
+    /// Whether its question waits no more.
+    pub(super) fn is_overdue(&self, now: u64) -> bool {
+        self.question.as_ref().is_some_and(|question| question.has_expired(now))
+    }
 }
 
 impl Sent {

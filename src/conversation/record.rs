@@ -38,6 +38,38 @@ pub struct Record {
     /// How its last turn ended.
     #[serde(default)]
     pub state: State,
+    /// The last question, since when it waits and what answers it. Of a
+    /// workflow it stays once it is answered, so that none is answered twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<Question>,
+}
+
+/// A question that a bot or a flow has asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// Coze's number for its kind, where that is wanted back.
+    #[serde(default)]
+    pub kind: i64,
+    /// The fields of a form: names and types.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub form: Vec<(String, Option<String>)>,
+    /// When it was asked, in seconds since 1970.
+    #[serde(default)]
+    pub asked_at: u64,
+    /// Whether a workflow's run waits for the answer, and not a conversation.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub run: bool,
+}
+
+/// How long Coze lets a question wait (protocol 3.9, 5.3).
+const QUESTION_LIFE: u64 = 24 * 3600;
+
+impl Question {
+    /// Whether Coze has stopped waiting by then, in seconds since 1970.
+    #[must_use]
+    pub fn has_expired(&self, now: u64) -> bool {
+        now.saturating_sub(self.asked_at) >= QUESTION_LIFE
+    }
 }
 
 /// Whose a conversation is.
@@ -57,12 +89,13 @@ pub struct Owner {
 /// Where a conversation lies at Coze.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
-    /// The conversation's id.
+    /// The conversation's id; of a workflow the event that waits.
     pub conversation: String,
     /// Its section, where Coze says: another one has another history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub section: Option<String>,
-    /// The last chat that ended well.
+    /// The last chat that ended well; empty if there is none since it was
+    /// cleared.
     pub chat: String,
 }
 
@@ -83,6 +116,19 @@ pub enum State {
 }
 
 impl Record {
+    /// Coze has begun a new section of its conversation: from now on nothing
+    /// has been said there. That is the head of its space.
+    pub fn clear(&mut self, space: Key, section: Option<String>) {
+        if let Some(place) = &mut self.place {
+            place.section = section;
+            place.chat.clear();
+        }
+        self.head = Some(space);
+        (self.root, self.system, self.question) = (None, None, None);
+        self.rounds = 0;
+        self.state = State::Answered;
+    }
+
     /// As the store keeps it.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -143,6 +189,12 @@ mod tests {
             system: None,
             rounds: 3,
             state: State::Cut("4".into()),
+            question: Some(Question {
+                kind: 5,
+                form: vec![("city".into(), Some("string".into()))],
+                asked_at: 1_754_000_000,
+                run: true,
+            }),
         };
         for record in [full, Record::default()] {
             assert_eq!(Record::from_bytes(&record.to_bytes()), Some(record));

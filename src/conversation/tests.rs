@@ -1,4 +1,5 @@
 mod forgetful;
+mod questions;
 
 use super::*;
 use crate::store::{Listed, Settled};
@@ -39,8 +40,14 @@ fn place(conversation: &str, chat: &str) -> Place {
 impl Client {
     async fn try_begin(&self, name: Option<&str>, prompt: &Prompt) -> Begun {
         let name = name.map(|name| Name::parse(name).unwrap());
-        let wanted =
-            Wanted { space: self.space, name: name.as_ref(), whole: false, prompt, history_rounds: 100 };
+        let wanted = Wanted {
+            space: self.space,
+            name: name.as_ref(),
+            whole: false,
+            prompt,
+            history_rounds: 100,
+            now: 0,
+        };
         self.memory.begin(&wanted).await.unwrap()
     }
 
@@ -84,9 +91,10 @@ impl Begin {
 fn went(begin: &Begin) -> String {
     match &begin.plan {
         Plan::Detached => "detached".into(),
+        Plan::Lost => "lost".into(),
         Plan::Fresh => "fresh".into(),
         Plan::Continue { place, new, .. } => format!("{}: {new:?}", place.conversation),
-        Plan::Resume { place, new } => format!("{}: answer {new:?}", place.conversation),
+        Plan::Resume { place, new, .. } => format!("{}: answer {new:?}", place.conversation),
         Plan::Rebuild { place, new } => format!("like {} up to {}: {new:?}", place.conversation, place.chat),
     }
 }
@@ -323,7 +331,7 @@ async fn spaces_never_see_each_others_conversations() {
     let others = [
         client.elsewhere(|space| space.caller = "other"),
         client.elsewhere(|space| space.deployment = "other"),
-        client.elsewhere(|space| space.kind = "workflow"),
+        client.elsewhere(|space| space.kind = "chatflow"),
         client.elsewhere(|space| space.target = "2"),
         client.elsewhere(|space| space.user = Some("ann")),
         client.elsewhere(|space| space.user = Some("bob")),

@@ -4,12 +4,15 @@
 //! store remembers. Whoever holds a [`Thread`] ends it, whatever happens: a
 //! lease that is not given back is only free again when it has run out.
 
+mod settlement;
+
 use super::fingerprint::Chain;
 use super::plan::{Mode, Note, Plan, Reason, rounds};
-use super::record::{Place, Record, State};
+use super::record::{Place, Question, Record, State};
 use super::{Conversations, ID_PREFIX};
-use crate::store::{Entry, Id, Key, Lease, Outcome, Settled, Unavailable};
+use crate::store::{Id, Key, Lease, Outcome};
 use crate::turn::Text;
+pub use settlement::Settlement;
 
 /// The longest answer that is kept for its hash, in bytes: what is longer is
 /// not recognised when a client sends it back.
@@ -34,6 +37,8 @@ pub struct Thread {
     /// Whether Coze knows the conversation no more.
     forgotten: bool,
     said: String,
+    /// What the answer is, if it is a question that takes more than words.
+    question: Option<Question>,
 }
 
 /// What a thread holds in the store.
@@ -86,6 +91,8 @@ pub enum Ending<'a> {
         /// Whether it is a question, which the next message answers.
         asked: bool,
     },
+    /// A workflow's run ended without a question.
+    Ran,
     /// The client left, or a stop string cut: Coze's words go on.
     Cut(Option<Chat<'a>>),
     /// It never began: Coze was not reached, or refused it before there was
@@ -106,19 +113,6 @@ pub struct Chat<'a> {
     pub section: Option<&'a str>,
     /// The chat itself.
     pub id: &'a str,
-}
-
-/// What the store has to be told at the end of a turn.
-#[derive(Debug)]
-#[must_use = "nothing is remembered before it is stored"]
-pub struct Settlement {
-    memory: Conversations,
-    held: Held,
-    outcome: Outcome,
-    /// Where the conversation was at Coze.
-    old: Option<String>,
-    /// Where it is now.
-    now: Option<String>,
 }
 
 /// What [`Conversations`] knows of a turn that begins.
@@ -157,13 +151,29 @@ impl Thread {
                 }
                 Sent::On { place, new: new.len(), all: messages }
             }
-            Plan::Resume { place, new } => Sent::On { place: place.clone(), new: new.len(), all: messages },
+            Plan::Resume { place, new, .. } => {
+                Sent::On { place: place.clone(), new: new.len(), all: messages }
+            }
             // What Coze held is one round by itself.
             Plan::Rebuild { .. } => Sent::Fresh { messages: messages + 1 },
-            Plan::Detached | Plan::Fresh => Sent::Fresh { messages },
+            Plan::Detached | Plan::Fresh | Plan::Lost => Sent::Fresh { messages },
         };
-        let (forgotten, said) = (false, String::new());
-        Self { memory, held, space, before, chain, root, system, sent, note, delta, forgotten, said }
+        let (forgotten, said, question) = (false, String::new(), None);
+        Self {
+            memory,
+            held,
+            space,
+            before,
+            chain,
+            root,
+            system,
+            sent,
+            note,
+            delta,
+            forgotten,
+            said,
+            question,
+        }
     }
 
     /// What its client calls it: its name, or its id.
@@ -248,10 +258,15 @@ impl Thread {
         }
     }
 
+    /// Takes note of what the bot asks.
+    pub fn ask(&mut self, question: Question) {
+        self.question = Some(question);
+    }
+
     /// Ends the turn; gives what to store.
     pub fn end(self, ending: Ending<'_>) -> Settlement {
         let old = self.place().map(str::to_owned);
-        let Self { memory, held, space, before, chain, root, system, sent, said, delta, .. } = self;
+        let Self { memory, held, space, before, chain, root, system, sent, said, delta, question, .. } = self;
         let draft = Draft { before, root, system, delta, sent };
         let after = match ending {
             Ending::Answered { chat, asked } => {
@@ -260,7 +275,20 @@ impl Thread {
                     chain.head()
                 });
                 let state = if asked { State::Asked } else { State::Answered };
-                Some(draft.advance(chat, chat.id, head, state))
+                Some(Record { question, ..draft.advance(chat, chat.id, head, state) })
+            }
+            // Only where it has asked before does anything depend on it.
+            Ending::Ran if draft.before.question.is_none() => None,
+            Ending::Ran => {
+                let head = chain.map(|mut chain| {
+                    chain.push_answer(&said);
+                    chain.head()
+                });
+                let root = draft.before.root.or(draft.root);
+                let mut before = draft.before;
+                // Nothing is filled in any more.
+                before.question.iter_mut().for_each(|question| question.form.clear());
+                Some(Record { head, root, state: State::Answered, ..before })
             }
             Ending::Cut(Some(chat)) => {
                 // The last chat that is known to be good, if there is one.
@@ -281,11 +309,13 @@ impl Thread {
             Ending::Forgotten => None,
         };
         let now = after.as_ref().and_then(|record| Some(record.place.as_ref()?.conversation.clone()));
+        let question = after.as_ref().and_then(|record| record.question.as_ref());
+        let lasting = question.is_some_and(|question| question.run);
         let outcome = match after {
             Some(record) => Outcome::Keep(memory.entry(held.id(), space, &record)),
             None => Outcome::Drop,
         };
-        Settlement { memory, held, outcome, old, now }
+        Settlement { memory, held, outcome, lasting, old, now }
     }
 }
 
@@ -321,57 +351,6 @@ impl Draft {
     /// The record as it was, if there was one.
     fn put_back(self) -> Option<Record> {
         self.before.place.is_some().then_some(self.before)
-    }
-}
-
-impl Settlement {
-    /// Where the conversation was at Coze before the turn.
-    #[must_use]
-    pub fn was_at(&self) -> Option<&str> {
-        self.old.as_deref()
-    }
-
-    /// Where it is at Coze after the turn.
-    #[must_use]
-    pub fn is_at(&self) -> Option<&str> {
-        self.now.as_deref()
-    }
-
-    /// Stores it.
-    ///
-    /// # Errors
-    /// If the store is away. What was lent then is given back by itself, as
-    /// an abandoned turn.
-    pub async fn store(self) -> Result<Settled, Unavailable> {
-        let Self { memory, held, outcome, .. } = self;
-        match (held, outcome) {
-            (Held::Lent(hold), outcome) => {
-                let settled = memory.shared.store.settle(hold.lease, outcome).await;
-                memory.seen(settled)
-            }
-            (Held::New(_), Outcome::Keep(entry)) => {
-                let inserted = memory.shared.store.insert(entry).await;
-                memory.seen(inserted).map(|()| Settled::Done)
-            }
-            (Held::New(_), Outcome::Drop | Outcome::Abandon) => Ok(Settled::Done),
-        }
-    }
-}
-
-impl Conversations {
-    /// A record as the store finds it.
-    fn entry(&self, id: Id, space: Key, record: &Record) -> Entry {
-        let findable =
-            record.name.is_none() && !record.by_id && matches!(record.state, State::Answered | State::Asked);
-        let name = record.name.as_deref().and_then(|name| Some(self.known_prints()?.name(space, name)));
-        Entry {
-            id,
-            space,
-            head: record.head.filter(|_| findable),
-            name,
-            root: record.root.filter(|_| findable),
-            value: record.to_bytes(),
-        }
     }
 }
 

@@ -5,14 +5,65 @@
 
 use serde::Deserialize;
 
-/// The text that stands for a card: a question with its options as lines, a
-/// form as `name (type)` lines, any other card as its JSON.
+use crate::turn::{Field, Wants};
+
+/// The text that stands for a card: that of one that asks, else its JSON.
+#[must_use]
+pub fn text(json: &str) -> String {
+    read(json).map_or_else(|| json.to_owned(), |(text, _)| text)
+}
+
+/// The text of a card that asks something, and what it wants to hear: a
+/// question with its options as lines, a form as `name (type)` lines. Any other
+/// card is shown as its JSON.
 ///
 /// Forms: `chat_interrupt_card.server.sse` (a question with options), an
 /// Input node's `form_schema` (protocol 3.9).
 #[must_use]
-pub fn text(json: &str) -> String {
-    form(json).or_else(|| question(json)).unwrap_or_else(|| json.to_owned())
+pub fn read(json: &str) -> Option<(String, Wants)> {
+    if let Ok(Card { content_type, content }) = serde_json::from_str::<Card<String>>(json) {
+        return match content_type.as_str() {
+            "text" => Some((content, Wants::Text)),
+            "form_schema" => form(serde_json::from_str(&content).ok()?),
+            _ => None,
+        };
+    }
+    if let Ok(card) = serde_json::from_str::<Card<Choice>>(json) {
+        return Some(choice(card.content.question, card.content.options));
+    }
+    let info = serde_json::from_str::<Drawn>(json).ok()?.x_properties.workflow_card_info;
+    let info: Info = serde_json::from_str(&info).ok()?;
+    match (info.input_card_data, info.question_card_data) {
+        (Some(fields), _) => form(fields),
+        (None, Some(question)) => Some(choice(question.title, question.options)),
+        (None, None) => None,
+    }
+}
+
+/// A chatflow's card, which holds what it shows once more as data
+/// (`chatflow_interrupt_card.server.sse`).
+#[derive(Deserialize)]
+struct Drawn {
+    x_properties: Properties,
+}
+
+#[derive(Deserialize)]
+struct Properties {
+    workflow_card_info: String,
+}
+
+#[derive(Deserialize)]
+struct Info {
+    input_card_data: Option<Vec<FormField>>,
+    question_card_data: Option<QuestionData>,
+}
+
+#[derive(Deserialize)]
+struct QuestionData {
+    #[serde(rename = "Title", default)]
+    title: String,
+    #[serde(rename = "Options", default)]
+    options: Vec<Named>,
 }
 
 #[derive(Deserialize)]
@@ -34,39 +85,38 @@ struct Named {
 }
 
 #[derive(Deserialize)]
-struct Field {
+struct FormField {
     name: String,
     #[serde(default, rename = "type")]
     kind: Option<String>,
+    #[serde(default)]
+    required: bool,
 }
 
-fn question(json: &str) -> Option<String> {
-    if let Ok(card) = serde_json::from_str::<Card<String>>(json) {
-        return (card.content_type == "text").then_some(card.content);
+fn choice(question: String, options: Vec<Named>) -> (String, Wants) {
+    let options: Vec<String> = options.into_iter().map(|option| option.name).collect();
+    if options.is_empty() {
+        return (question, Wants::Text);
     }
-    let card: Card<Choice> = serde_json::from_str(json).ok()?;
-    let mut text = card.content.question;
-    for option in card.content.options {
+    let mut text = question;
+    for option in &options {
         text.push('\n');
-        text.push_str(&option.name);
+        text.push_str(option);
     }
-    Some(text)
+    (text, Wants::Choice(options))
 }
 
-fn form(json: &str) -> Option<String> {
-    let card: Card<String> = serde_json::from_str(json).ok()?;
-    if card.content_type != "form_schema" {
-        return None;
-    }
-    let fields: Vec<Field> = serde_json::from_str(&card.content).ok()?;
+fn form(fields: Vec<FormField>) -> Option<(String, Wants)> {
+    let fields: Vec<Field> =
+        fields.into_iter().map(|FormField { name, kind, required }| Field { name, kind, required }).collect();
     let lines: Vec<String> = fields
-        .into_iter()
-        .map(|field| match field.kind {
+        .iter()
+        .map(|field| match &field.kind {
             Some(kind) => format!("{} ({kind})", field.name),
-            None => field.name,
+            None => field.name.clone(),
         })
         .collect();
-    Some(lines.join("\n"))
+    (!fields.is_empty()).then(|| (lines.join("\n"), Wants::Form(fields)))
 }
 
 #[cfg(test)]
@@ -83,6 +133,22 @@ mod tests {
     fn a_form_shows_its_fields_as_lines() {
         let json = r#"{"content_type":"form_schema","content":"[{\"type\":\"string\",\"name\":\"city\",\"required\":true},{\"name\":\"day\"}]"}"#;
         assert_eq!(text(json), "city (string)\nday");
+    }
+
+    #[test]
+    fn a_chatflows_cards_are_questions_and_forms_too() {
+        let drawn = |info: &str| {
+            serde_json::json!({"card_type": 3, "data": "{}", "x_properties": {"workflow_card_info": info}})
+                .to_string()
+        };
+        let question = drawn(
+            r#"{"card_type":"QUESTION","question_card_data":{"Title":"where?","Options":[{"name":"a"}]}}"#,
+        );
+        assert_eq!(read(&question), Some(("where?\na".to_owned(), Wants::Choice(vec!["a".to_owned()]))));
+        let input = drawn(
+            r#"{"card_type":"INPUT","input_card_data":[{"type":"string","name":"city","required":true}]}"#,
+        );
+        assert_eq!(text(&input), "city (string)");
     }
 
     #[test]

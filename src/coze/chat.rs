@@ -5,5 +5,6 @@ mod reader;
 mod wire;
 
 pub use ask::{TooLong, call, fit, fits_at_all, user_id};
+pub(super) use ask::{WireMessage, wire_message};
 pub use reader::Reader;
 pub(super) use wire::Counts;

@@ -47,6 +47,9 @@ const MAX_JSON_BYTES: usize = 16 * 1024 * 1024;
 /// The largest body that is read of a refusal where a stream was wanted.
 const MAX_REFUSAL_BYTES: usize = 256 * 1024;
 
+/// The largest answer that is no stream.
+const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
+
 /// How long such a body may take.
 const JSON_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -96,6 +99,25 @@ pub struct Opened {
     pub log_id: Option<String>,
     /// The bytes of the stream.
     pub bytes: ByteStream,
+}
+
+/// What a call has begun.
+#[derive(Debug)]
+pub enum Begun {
+    /// An event stream.
+    Stream {
+        /// Coze's id of the request in its logs.
+        log_id: Option<String>,
+        /// The bytes of the stream.
+        bytes: ByteStream,
+    },
+    /// The whole answer.
+    Whole {
+        /// Coze's id of the request in its logs.
+        log_id: Option<String>,
+        /// A JSON body without an error.
+        body: Bytes,
+    },
 }
 
 /// The bytes of an answer as they arrive. Dropped before its end, it closes
@@ -166,6 +188,29 @@ impl Client {
         let mut failure = failure.unwrap_or_else(|| unexpected(head.status, &kind));
         failure.log_id = failure.log_id.or(log_id);
         Err(failure)
+    }
+
+    /// Makes a call that is answered by an event stream, or by a JSON body
+    /// that may be large.
+    ///
+    /// # Errors
+    /// If Coze cannot be reached, refuses, or answers with anything else.
+    pub async fn begin(&self, call: &Call, token: &Secret, streams: bool) -> Result<Begun, Failure> {
+        if streams {
+            let Opened { log_id, bytes } = self.open(call, token).await?;
+            return Ok(Begun::Stream { log_id, bytes });
+        }
+        let (told, Answer { head, incoming }) = self.send(call, token).await?;
+        let body = read_whole(incoming, MAX_ANSWER_BYTES).await?;
+        let failure = judge(head.status, &told.kind, told.retry_after, &body);
+        let is_json = head.status.is_success() && told.kind.starts_with("application/json");
+        match failure.or_else(|| (!is_json).then(|| unexpected(head.status, &told.kind))) {
+            Some(mut failure) => {
+                failure.log_id = failure.log_id.or(told.log_id);
+                Err(failure)
+            }
+            None => Ok(Begun::Whole { log_id: told.log_id, body }),
+        }
     }
 
     /// Makes a call that is answered by a JSON body, and gives that.

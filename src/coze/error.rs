@@ -21,6 +21,8 @@ pub fn failure(code: i64, message: &str) -> Failure {
     let shown = for_clients(text);
     let mut failure = Failure::new(kind, sentence(kind, code, &shown));
     failure.coze_code = Some(code);
+    // It has run, and asked again it would run once more.
+    failure.may_be_running = kind == Kind::Timeout;
     failure.detail = Some(message.trim().chars().take(4000).collect());
     failure
 }
@@ -34,7 +36,11 @@ fn real_cause(code: i64, message: &str) -> (i64, &str) {
         let text = text.split('\n').next().unwrap_or(text);
         Some((number.parse().ok()?, text))
     };
-    inner().unwrap_or((code, message))
+    match inner().unwrap_or((code, message)) {
+        // A chatflow's way to say it.
+        (777777775, text) if text.contains("conversation not found") => (103000002, text),
+        other => other,
+    }
 }
 
 /// Whether a failure says that a conversation that was sent to is not there,

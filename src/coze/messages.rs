@@ -41,6 +41,7 @@ pub fn list(kind: Kind, conversation: &str, before: Option<&str>) -> Call {
 #[derive(Debug)]
 pub struct Listing {
     until: Until,
+    section: Option<String>,
     found: bool,
     /// The newest first.
     messages: Vec<Message>,
@@ -53,6 +54,8 @@ pub enum Until {
     With(String),
     /// Before this chat.
     Without(String),
+    /// Nowhere: all of them count.
+    End,
 }
 
 /// What a page was.
@@ -86,6 +89,8 @@ struct Item<'a> {
     content_type: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     chat_id: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    section_id: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -99,10 +104,11 @@ struct Part<'a> {
 }
 
 impl Listing {
-    /// Wants everything up to there.
+    /// Wants everything up to there; of one section, if that is known: a bot
+    /// sees no other (protocol 3.3).
     #[must_use]
-    pub fn new(until: Until) -> Self {
-        Self { until, found: false, messages: Vec::new() }
+    pub fn new(until: Until, section: Option<String>) -> Self {
+        Self { until, section, found: false, messages: Vec::new() }
     }
 
     /// Takes a page; `None` if it makes no sense.
@@ -113,9 +119,15 @@ impl Listing {
         for item in items {
             // What is newer than the last chat that counts belongs to turns
             // that failed.
-            let (Until::With(chat) | Until::Without(chat)) = &self.until;
-            let is_it = item.chat_id.as_deref() == Some(chat.as_str());
+            let is_it = match &self.until {
+                Until::With(chat) | Until::Without(chat) => item.chat_id.as_deref() == Some(chat.as_str()),
+                Until::End => true,
+            };
             self.found |= is_it;
+            let elsewhere = item.section_id.as_deref().zip(self.section.as_deref());
+            if elsewhere.is_some_and(|(its, wanted)| its != wanted) {
+                continue;
+            }
             if self.found && !(is_it && matches!(self.until, Until::Without(_))) {
                 self.messages.extend(message(&item));
             }
@@ -190,7 +202,7 @@ mod tests {
 
     #[test]
     fn the_messages_up_to_a_chat_are_given_the_oldest_first() {
-        let mut listing = Listing::new(Until::With("c2".into()));
+        let mut listing = Listing::new(Until::With("c2".into()), None);
         let page = r#"{"data":[
             {"id":"9","role":"user","type":"question","content":"failed","content_type":"text","chat_id":"c3"},
             {"id":"8","role":"assistant","type":"answer","content":"two","content_type":"text","chat_id":"c2"},
@@ -215,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_chat_may_be_left_out_with_all_that_is_newer() {
-        let mut listing = Listing::new(Until::Without("c2".into()));
+        let mut listing = Listing::new(Until::Without("c2".into()), None);
         let page = r#"{"data":[
             {"role":"assistant","type":"answer","content":"two","content_type":"text","chat_id":"c2"},
             {"role":"user","type":"question","content":"what?","content_type":"text","chat_id":"c2"},
@@ -227,14 +239,32 @@ mod tests {
     }
 
     #[test]
+    fn what_was_said_before_a_conversation_was_cleared_does_not_count() {
+        let page = r#"{"data":[
+            {"role":"assistant","type":"answer","content":"new","content_type":"text","chat_id":"c2","section_id":"s2"},
+            {"role":"user","type":"question","content":"hi","content_type":"text","chat_id":"c2"},
+            {"role":"assistant","type":"answer","content":"old","content_type":"text","chat_id":"c1","section_id":"s1"}
+        ],"has_more":false}"#;
+        for (section, expected) in [(Some("s2"), &["hi", "new"][..]), (None, &["old", "hi", "new"])] {
+            for until in [Until::With("c2".into()), Until::End] {
+                let mut listing = Listing::new(until, section.map(str::to_owned));
+                assert_eq!(listing.push(page.as_bytes()), Some(Page::Last));
+                let texts: Vec<String> =
+                    listing.into_messages().into_iter().map(|message| message.text).collect();
+                assert_eq!(texts, expected);
+            }
+        }
+    }
+
+    #[test]
     fn a_page_without_messages_is_the_last() {
         for body in [
             r#"{"has_more":true,"first_id":"0","last_id":"0","code":0,"msg":""}"#,
             r#"{"data":null,"has_more":false,"code":0}"#,
         ] {
-            assert_eq!(Listing::new(Until::With("1".into())).push(body.as_bytes()), Some(Page::Last));
+            assert_eq!(Listing::new(Until::With("1".into()), None).push(body.as_bytes()), Some(Page::Last));
         }
-        assert_eq!(Listing::new(Until::With("1".into())).push(b"<html>"), None);
+        assert_eq!(Listing::new(Until::With("1".into()), None).push(b"<html>"), None);
     }
 
     #[test]

@@ -13,8 +13,9 @@ use tokio::time::{Instant, Sleep};
 use crate::turn::{Failure, Kind};
 
 /// How long the head of Coze's answer may take. The server sends it with its
-/// first event, which comes before the bot begins to work: what takes minutes
-/// (tools) comes after it.
+/// first event, which comes before a bot begins to work: what takes minutes
+/// (tools) comes after it. A workflow's first event is its first words: there
+/// the longest silence counts.
 const HEAD: Duration = Duration::from_secs(120);
 
 /// The least that a whole turn may take, and how many times the longest
@@ -31,6 +32,8 @@ pub(super) struct Clocks {
     since: Instant,
     /// The longest silence now.
     limit: Duration,
+    /// The longest wait for the head.
+    head: Duration,
     /// The longest silence between events.
     silence: Duration,
     /// The end of the whole turn.
@@ -57,19 +60,21 @@ pub(super) enum Expired {
 }
 
 impl Clocks {
-    /// Starts all clocks; `silence` is the longest between events.
-    pub(super) fn new(silence: Duration) -> Self {
+    /// Starts all clocks; `silence` is the longest between events, `early`
+    /// says whether the head comes before the work.
+    pub(super) fn new(silence: Duration, early: bool) -> Self {
         let since = Instant::now();
-        let limit = silence.min(HEAD);
+        let head = if early { silence.min(HEAD) } else { silence };
+        let limit = head;
         let end = since + TURN.max(silence.saturating_mul(TURN_SILENCES));
         let timer = Box::pin(tokio::time::sleep(limit));
-        Self { waiting: Waiting::Head, since, limit, silence, end, timer }
+        Self { waiting: Waiting::Head, since, limit, head, silence, end, timer }
     }
 
     /// The call is made again, within the same turn.
     pub(super) fn restart(&mut self) {
         self.waiting = Waiting::Head;
-        self.limit = self.silence.min(HEAD);
+        self.limit = self.head;
         self.heard();
         let due = self.due();
         self.timer.as_mut().reset(due);
@@ -150,7 +155,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_head_has_its_own_time_within_the_silence() {
         for (silence, head) in [(600, 120), (10, 10)] {
-            let mut clocks = Clocks::new(silence * SECOND);
+            let mut clocks = Clocks::new(silence * SECOND, true);
             assert_eq!(expired(Instant::now(), &mut clocks).await, (Expired::Head, head));
         }
     }
@@ -158,7 +163,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn after_the_head_only_unbroken_silence_counts() {
         let start = Instant::now();
-        let mut clocks = Clocks::new(600 * SECOND);
+        let mut clocks = Clocks::new(600 * SECOND, true);
         tokio::time::advance(100 * SECOND).await;
         clocks.begun();
         tokio::time::advance(500 * SECOND).await;
@@ -169,7 +174,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_tighter_limit_counts_from_when_it_was_set() {
         let start = Instant::now();
-        let mut clocks = Clocks::new(600 * SECOND);
+        let mut clocks = Clocks::new(600 * SECOND, true);
         clocks.begun();
         tokio::time::advance(5 * SECOND).await;
         clocks.tighten(2 * SECOND);
@@ -180,7 +185,7 @@ mod tests {
     async fn a_turn_that_is_never_silent_ends_all_the_same() {
         for (silence, turn) in [(600, 3600), (60, 3600), (1200, 7200)] {
             let start = Instant::now();
-            let mut clocks = Clocks::new(silence * SECOND);
+            let mut clocks = Clocks::new(silence * SECOND, true);
             clocks.begun();
             let ended = loop {
                 clocks.heard();
@@ -191,5 +196,14 @@ mod tests {
             };
             assert_eq!(ended, (Expired::Turn, turn));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_the_head_comes_with_the_first_words_it_may_take_as_long() {
+        let silence = HEAD * 3;
+        let mut clocks = Clocks::new(silence, false);
+        let begun = Instant::now();
+        assert_eq!(std::future::poll_fn(|cx| clocks.poll(cx)).await, Expired::Head);
+        assert_eq!(begun.elapsed().as_secs(), silence.as_secs());
     }
 }

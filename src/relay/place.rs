@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Relay;
 use super::lent::Lent;
-use crate::conversation::{Begun, Conversations, Ending, Mode, Note, Plan, Reason, Wanted};
+use crate::conversation::{Begun, Conversations, Ending, Mode, Note, Place, Plan, Reason, Wanted};
 use crate::coze::messages::{self, Listing, Page, Until};
 use crate::coze::{Target, error, retrieve};
 use crate::secret::Secret;
@@ -93,12 +93,19 @@ impl Relay {
             match memory.begin(wanted).await.map_err(|away| Unplaced::Away(away.to_string()))? {
                 Begun::Planned { plan, thread } => break (plan, thread),
                 Begun::NotFound => return Err(Unplaced::NotFound),
+                Begun::Lost => return Err(Unplaced::Failed(unanswerable())),
                 Begun::Busy(_) if Instant::now() >= deadline => return Err(Unplaced::Failed(busy())),
                 Begun::Busy(_) => sleep(PAUSE.min(deadline - Instant::now())).await,
             }
         };
         let mut lent = Lent::new(thread, self.clone());
         let mut plan = plan;
+        if plan == Plan::Lost {
+            // A name is free again; without one, what begins like this stays
+            // known.
+            lent.end(if wanted.name.is_some() { Ending::Forgotten } else { Ending::Refused }).await;
+            return Err(Unplaced::Failed(unanswerable()));
+        }
         match hold(asking, &mut lent, &mut plan, deadline).await {
             Ok(held) => Ok(Placed { note: lent.note(), plan, held, lent: Some(lent) }),
             Err(failure) => {
@@ -119,7 +126,10 @@ async fn hold(
     deadline: Instant,
 ) -> Result<Vec<Message>, Failure> {
     match plan.clone() {
-        Plan::Rebuild { place, .. } => held(asking, &place.conversation, Until::With(place.chat)).await,
+        Plan::Rebuild { place, .. } => {
+            let until = Until::With(place.chat.clone());
+            held(asking, &place, until).await
+        }
         Plan::Continue { place, new, after: Some(chat) } => {
             let reason = match ended(asking, &place.conversation, &chat, deadline).await? {
                 Ended::Well => return Ok(Vec::new()),
@@ -132,9 +142,9 @@ async fn hold(
             let until = if reason == Reason::Failed && place.chat == chat {
                 Until::Without(chat)
             } else {
-                Until::With(place.chat)
+                Until::With(place.chat.clone())
             };
-            held(asking, &place.conversation, until).await
+            held(asking, &place, until).await
         }
         _ => Ok(Vec::new()),
     }
@@ -198,13 +208,17 @@ async fn ended(
 }
 
 /// What Coze holds of a conversation up to a chat.
-async fn held(asking: Asking<'_>, conversation: &str, until: Until) -> Result<Vec<Message>, Failure> {
+async fn held(asking: Asking<'_>, place: &Place, until: Until) -> Result<Vec<Message>, Failure> {
+    // An operator has cleared it, and nothing has gone well there since.
+    if until == Until::With(String::new()) {
+        return Ok(Vec::new());
+    }
     let kind = asking.target.deployment.kind;
-    let mut listing = Listing::new(until);
+    let mut listing = Listing::new(until, place.section.clone());
     let mut before: Option<String> = None;
     let mut pages = 0;
     loop {
-        let call = messages::list(kind, conversation, before.as_deref());
+        let call = messages::list(kind, &place.conversation, before.as_deref());
         let body = match asking.fetch(&call).await {
             Ok(body) => body,
             Err(failure) if error::is_forgotten(&failure) => return Err(lost()),
@@ -234,6 +248,20 @@ pub(super) fn lost() -> Failure {
     Failure::new(
         Kind::Forgotten,
         "Coze has forgotten this conversation: start again, or send the whole transcript.",
+    )
+}
+
+/// Seconds since 1970: what is remembered outlives the process.
+pub(super) fn unix_seconds() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// A workflow's question waits no more, or this is not just its answer.
+pub(super) fn unanswerable() -> Failure {
+    Failure::new(
+        Kind::Forgotten,
+        "The workflow's question cannot be answered any more, or not by this: it takes exactly one message, \
+         once, within a day. Start again.",
     )
 }
 

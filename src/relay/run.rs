@@ -12,13 +12,11 @@ use bytes::Bytes;
 
 use super::clocks::Clocks;
 use super::lent::Lent;
-use super::place::lost;
 use super::shaping::Shaping;
 use super::{Memory, Order, Relay, Remembered, Replay};
 use crate::access::Meter;
-use crate::coze::chat::Reader;
-use crate::coze::client::{ByteStream, Opened};
-use crate::coze::{Call, Target, retrieve, sse};
+use crate::coze::client::{Begun, ByteStream};
+use crate::coze::{Call, Reader, Target, retrieve, sse};
 use crate::secret::Secret;
 use crate::turn::{Event, Failure, Finish, Kind, Usage};
 use account::{Account, Passing};
@@ -69,7 +67,7 @@ pub(super) struct Run {
 
 enum Phase {
     /// The head of the answer has not come.
-    Opening(Boxed<Result<Opened, Failure>>),
+    Opening(Boxed<Result<Begun, Failure>>),
     /// Events come.
     Streaming(ByteStream),
     /// The answer is whole; only what it cost is still asked for.
@@ -110,9 +108,9 @@ impl Run {
         Self {
             phase: Phase::Opening(open(order.target.clone(), call, order.caller_token.clone())),
             decoder: sse::Decoder::default(),
-            reader: Reader::default(),
+            reader: Reader::of(&order.target.callee),
             shaping: Shaping::new(&order.stop, order.think_tags),
-            clocks: Clocks::new(order.upstream_timeout),
+            clocks: Clocks::new(order.upstream_timeout, order.target.callee.begins_early()),
             account: Account::default(),
             wants_usage: order.wants_usage || order.meter.is_some(),
             target: order.target.clone(),
@@ -141,14 +139,20 @@ impl Run {
         let step = match &mut self.phase {
             Phase::Over => return Poll::Ready(None),
             Phase::Opening(opening) => match opening.as_mut().poll(cx) {
-                Poll::Ready(Ok(opened)) => {
+                Poll::Ready(Ok(begun)) => {
                     self.clocks.begun();
-                    if let Some(id) = &opened.log_id {
+                    let (Begun::Stream { log_id, .. } | Begun::Whole { log_id, .. }) = &begun;
+                    if let Some(id) = log_id {
                         self.account.log_id = Some(id.clone());
                         sink(Event::Logged(id.into()));
                     }
-                    self.phase = Phase::Streaming(opened.bytes);
-                    Ok(())
+                    match begun {
+                        Begun::Stream { bytes, .. } => {
+                            self.phase = Phase::Streaming(bytes);
+                            Ok(())
+                        }
+                        Begun::Whole { body, .. } => self.take_whole(&body, sink),
+                    }
                 }
                 Poll::Ready(Err(failure)) => Err(failure),
                 Poll::Pending => Err(ready!(self.clocks.poll(cx)).into()),
@@ -204,9 +208,7 @@ impl Run {
                 result = reader.read(event, &mut |event| pass.event(event));
             }
         });
-        if self.account.misplaced {
-            return Err(lost());
-        }
+        self.account.check()?;
         if self.shaping.stopped() {
             self.abandon();
             self.answered(Finish::StopWord, sink);
@@ -225,6 +227,16 @@ impl Run {
         Ok(())
     }
 
+    /// Takes an answer that is no stream.
+    fn take_whole(&mut self, body: &Bytes, sink: &mut dyn FnMut(Event<'_>)) -> Result<(), Failure> {
+        let Self { reader, shaping, account, lent, .. } = self;
+        let mut pass = Passing { account, lent: lent.as_mut(), shaping, sink: &mut *sink };
+        reader.whole(body, &mut |event| pass.event(event))?;
+        let finish = if self.shaping.stopped() { Finish::StopWord } else { Finish::Completed };
+        self.answered(finish, sink);
+        Ok(())
+    }
+
     /// The stream is over, properly or after a grace.
     fn stream_ended(&mut self, sink: &mut dyn FnMut(Event<'_>)) -> Result<(), Failure> {
         let mut result = Ok(());
@@ -235,9 +247,7 @@ impl Run {
                 result = reader.read(event, &mut |event| pass.event(event));
             }
         });
-        if pass.account.misplaced {
-            return Err(lost());
-        }
+        pass.account.check()?;
         result?;
         reader.end(&mut |event| pass.event(event))?;
         let finish = if self.shaping.stopped() { Finish::StopWord } else { Finish::Completed };
@@ -248,7 +258,9 @@ impl Run {
     /// The answer is whole: ends the run, or asks what it cost first.
     fn answered(&mut self, finish: Finish, sink: &mut dyn FnMut(Event<'_>)) {
         match &self.account.ids {
-            Some(ids) if self.wants_usage && self.account.usage.is_none() => {
+            Some(ids)
+                if self.wants_usage && self.account.usage.is_none() && self.target.callee.is_recorded() =>
+            {
                 let call = retrieve::retrieve(&ids.conversation, &ids.chat);
                 let target = self.target.clone();
                 let token = self.token();
@@ -286,22 +298,22 @@ impl Run {
     }
 }
 
-/// Opens the stream; once more with another token, if Coze refuses the one
+/// Makes the call; once more with another token, if Coze refuses the one
 /// from a file and the file has a new one: nothing has run then.
-fn open(target: Target, call: Call, caller_token: Option<Secret>) -> Boxed<Result<Opened, Failure>> {
+fn open(target: Target, call: Call, caller_token: Option<Secret>) -> Boxed<Result<Begun, Failure>> {
     Box::pin(async move {
-        let client = &target.deployment.client;
+        let (client, streams) = (&target.deployment.client, target.callee.streams());
         let source = match (&caller_token, &target.token) {
-            (Some(token), _) => return client.open(&call, token).await,
+            (Some(token), _) => return client.begin(&call, token, streams).await,
             (None, Some(source)) => source,
             (None, None) => {
                 return Err(Failure::new(Kind::Auth, "There is no Coze token for this model."));
             }
         };
         let token = source.current();
-        match client.open(&call, &token).await {
+        match client.begin(&call, &token, streams).await {
             Err(failure) if failure.kind == Kind::Auth => match source.after_refusal(&token) {
-                Some(renewed) => client.open(&call, &renewed).await,
+                Some(renewed) => client.begin(&call, &renewed, streams).await,
                 None => Err(failure),
             },
             result => result,

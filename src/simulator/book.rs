@@ -27,6 +27,8 @@ pub(super) enum Kind {
     Answer,
     FunctionCall,
     ToolResponse,
+    /// What was found in a knowledge base.
+    Knowledge,
     FollowUp,
     /// `generate_answer_finish`.
     Finish,
@@ -42,6 +44,7 @@ impl Kind {
             Self::Answer => "answer",
             Self::FunctionCall => "function_call",
             Self::ToolResponse => "tool_response",
+            Self::Knowledge => "knowledge",
             Self::FollowUp => "follow_up",
             Self::Finish | Self::Interrupt => "verbose",
         }

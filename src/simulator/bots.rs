@@ -90,6 +90,9 @@ pub enum Behaviour {
     Ask,
     /// Cannot start, for it has no model (failure shape B, protocol 3.6).
     NoModel,
+    /// Looks something up, calls a tool with the user's last text, and says
+    /// what that gave.
+    Tools,
     /// Says something else every time, in one answer.
     Signed,
     /// The same in two answers.
@@ -195,6 +198,10 @@ pub(super) enum Act {
     EndAnswer,
     /// A suggested question.
     Suggest(String),
+    /// Something was found in the bot's knowledge.
+    Recall(String),
+    /// A tool is called with this and gives that.
+    Call(String, String),
     /// A workflow tool asks this back, and the run ends.
     AskBack(String),
     /// Silence.
@@ -236,6 +243,17 @@ pub(super) fn play(
         Behaviour::Echo => query.text.clone(),
         Behaviour::Context => context.iter().map(Seen::line).collect::<Vec<_>>().join("\n"),
         Behaviour::Storyteller => return Play::Acts(story()),
+        Behaviour::Tools => {
+            let city = query.text.trim();
+            let weather = format!("{city}: sunny & <warm>");
+            let mut acts = vec![
+                Act::Recall("The company was founded in 2012.".to_owned()),
+                Act::Think("Somebody wants to know the weather.".to_owned()),
+                Act::Call(format!(r#"{{"city":"{city}"}}"#), weather.clone()),
+            ];
+            acts.extend(said(&weather));
+            return Play::Acts(acts);
+        }
         Behaviour::Signed => signed(chat),
         Behaviour::Double => {
             let answers = [signed(chat), format!("{chat} once more.")];

@@ -210,16 +210,16 @@ fn usable(simulator: &Simulator, id: Id) -> Result<Bot, String> {
 }
 
 /// A run as it begins.
-struct Begun {
-    run: Run,
-    query: Content,
-    context: Vec<Seen>,
+pub(super) struct Begun {
+    pub(super) run: Run,
+    pub(super) query: Content,
+    pub(super) context: Vec<Seen>,
     /// Whether the query answers a question of the bot's.
-    waiting: bool,
+    pub(super) waiting: bool,
 }
 
 /// Stores what came and begins the run (protocol 3.2).
-fn begin(
+pub(super) fn begin(
     book: &mut Book,
     conversation: Id,
     bot: &Bot,
@@ -248,7 +248,13 @@ fn begin(
     Some(Begun { run, query, context: seen, waiting })
 }
 
-fn keep(book: &mut Book, run: &Run, kind: Kind, content: Content, meta: Map) -> Option<Arc<Stored>> {
+pub(super) fn keep(
+    book: &mut Book,
+    run: &Run,
+    kind: Kind,
+    content: Content,
+    meta: Map,
+) -> Option<Arc<Stored>> {
     let id = book.next_id();
     let (bot, created_at, reasoning) = (run.chat.bot_id, super::now(), String::new());
     book.store(run.chat.id, Stored { id, bot, kind, content, meta, created_at, reasoning });
@@ -260,7 +266,12 @@ pub(super) fn seen(message: &Stored) -> Seen {
     let role = match message.kind {
         Kind::Question => "user",
         Kind::ToolResponse => "tool",
-        Kind::Answer | Kind::FunctionCall | Kind::FollowUp | Kind::Finish | Kind::Interrupt => "assistant",
+        Kind::Answer
+        | Kind::FunctionCall
+        | Kind::Knowledge
+        | Kind::FollowUp
+        | Kind::Finish
+        | Kind::Interrupt => "assistant",
     };
     Seen { role, text: message.content.text.clone(), images: message.content.images.clone() }
 }

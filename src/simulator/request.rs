@@ -57,10 +57,20 @@ struct Body {
     // Bound for their types' sake only.
     #[serde(rename = "custom_variables")]
     _custom_variables: Option<Map>,
+    #[serde(rename = "shortcut_command")]
+    _shortcut_command: Option<Shortcut>,
     #[serde(rename = "meta_data")]
     _meta_data: Option<Map>,
     #[serde(rename = "parameters")]
     _parameters: Option<serde_json::Map<String, Value>>,
+}
+
+#[derive(Deserialize)]
+struct Shortcut {
+    #[serde(rename = "command_id")]
+    _command_id: Option<String>,
+    #[serde(rename = "parameters")]
+    _parameters: Option<Map>,
 }
 
 #[derive(Debug, Default, Deserialize)]

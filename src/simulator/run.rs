@@ -80,6 +80,10 @@ impl Performance {
                 Act::Suggest(question) => {
                     self.message(Kind::FollowUp, question, self.meta()).await;
                 }
+                Act::Recall(slice) => {
+                    self.message(Kind::Knowledge, wire::knowledge(&slice), self.meta()).await;
+                }
+                Act::Call(arguments, result) => self.call(&arguments, result).await,
                 Act::AskBack(question) => usage = Some(self.ask_back(question).await),
                 Act::Fail => {
                     // `chat_error_midstream.server.sse`: what was said is not stored.
@@ -139,15 +143,7 @@ impl Performance {
     /// `chat_interrupt_text.server.sse`.
     async fn ask_back(&mut self, question: String) -> Usage {
         let since = Instant::now();
-        let call_id = "call_wf_1";
-        self.message(Kind::FunctionCall, tool_call(call_id), {
-            let mut meta = self.timed(since);
-            meta.insert("plugin".to_owned(), TOOL.to_owned());
-            meta.insert("tool_name".to_owned(), TOOL.to_owned());
-            meta
-        })
-        .await;
-        self.message(Kind::ToolResponse, "directly streaming reply".to_owned(), self.timed(since)).await;
+        self.call(r#"{"input":"weather"}"#, "directly streaming reply".to_owned()).await;
 
         let id = self.simulator.book().next_id();
         let usage = self.usage(question.chars().count());
@@ -168,10 +164,20 @@ impl Performance {
             "requires_action".to_owned(),
             r#"{"type":"submit_tool_outputs","submit_tool_outputs":{"tool_calls":null}}"#.to_owned(),
         );
-        meta.insert("resume_info".to_owned(), resume_info(call_id));
-        meta.insert("tool_calls_ids".to_owned(), call_id.to_owned());
+        meta.insert("resume_info".to_owned(), resume_info(CALL));
+        meta.insert("tool_calls_ids".to_owned(), CALL.to_owned());
         self.message(Kind::Interrupt, wire::interrupt_verbose(), meta).await;
         usage
+    }
+
+    /// A tool is called, and answers.
+    async fn call(&self, arguments: &str, result: String) {
+        let since = Instant::now();
+        let mut meta = self.timed(since);
+        meta.insert("plugin".to_owned(), TOOL.to_owned());
+        meta.insert("tool_name".to_owned(), TOOL.to_owned());
+        self.message(Kind::FunctionCall, tool_call(arguments), meta).await;
+        self.message(Kind::ToolResponse, result, self.timed(since)).await;
     }
 
     /// A message that comes whole, stored and told.
@@ -251,10 +257,13 @@ impl Performance {
     }
 }
 
-/// The name of the workflow tool that asks back.
+/// The name of the bots' tool.
 const TOOL: &str = "ts-weather";
 
-fn tool_call(id: &str) -> String {
+/// The id of its calls.
+const CALL: &str = "call_wf_1";
+
+fn tool_call(arguments: &str) -> String {
     #[derive(Serialize)]
     struct Call<'a> {
         index: u32,
@@ -268,8 +277,8 @@ fn tool_call(id: &str) -> String {
         name: &'a str,
         arguments: &'a str,
     }
-    let function = Function { name: TOOL, arguments: r#"{"input":"weather"}"# };
-    wire::json(&Call { index: 0, id, kind: "function", function })
+    let function = Function { name: TOOL, arguments };
+    wire::json(&Call { index: 0, id: CALL, kind: "function", function })
 }
 
 fn resume_info(call_id: &str) -> String {

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::trouble::Trouble;
 use super::wire::{self, Fault, Id};
-use super::{Recorded, Simulator, chat, files, records, script};
+use super::{Recorded, Simulator, chat, chatflow, files, records, script, workflow};
 
 /// How many connections there may be at a time.
 const MAX_CONNECTIONS: usize = 16_384;
@@ -194,6 +194,22 @@ async fn route(
                 _ => answer,
             }
         }
+        E::Run(way) if post => {
+            let open = simulator.open();
+            let id = body.get("workflow_id").and_then(Value::as_str).unwrap_or_default();
+            match simulator.next_script(id) {
+                Some(script) => script::play(script, connection, open).await,
+                None => workflow::answer(simulator, way, body, open).await?,
+            }
+        }
+        E::Chatflow if post => {
+            let open = simulator.open();
+            let id = body.get("workflow_id").and_then(Value::as_str).unwrap_or_default();
+            match simulator.next_script(id) {
+                Some(script) => script::play(script, connection, open).await,
+                None => chatflow::answer(simulator, owner, body, open)?,
+            }
+        }
         E::Cancel if post => records::cancel(simulator, owner, body),
         E::Retrieve if get => records::retrieve(
             simulator,
@@ -242,6 +258,8 @@ enum Endpoint {
     Bot(Id),
     BotOnline,
     Upload,
+    Run(workflow::Way),
+    Chatflow,
 }
 
 impl Endpoint {
@@ -262,6 +280,10 @@ impl Endpoint {
             ["v1", "bots", id] => Self::Bot(Id::parse(id)?),
             ["v1", "bot", "get_online_info"] => Self::BotOnline,
             ["v1", "files", "upload"] => Self::Upload,
+            ["v1", "workflows", "chat"] => Self::Chatflow,
+            ["v1", "workflow", "run"] => Self::Run(workflow::Way::Whole),
+            ["v1", "workflow", "stream_run"] => Self::Run(workflow::Way::Stream),
+            ["v1", "workflow", "stream_resume"] => Self::Run(workflow::Way::Resume),
             _ => return None,
         })
     }

@@ -115,6 +115,11 @@ impl Simulator {
         Some(troubles.swap_remove(at).1)
     }
 
+    /// Forgets every question of a workflow's that waits.
+    pub fn forget_questions(&self) {
+        super::lock(&self.0.questions).clear();
+    }
+
     /// Forgets a conversation, with all that was said in it.
     pub fn forget(&self, conversation: &str) {
         if let Some(id) = Id::parse(conversation) {

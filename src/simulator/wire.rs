@@ -158,6 +158,29 @@ pub(super) fn finish_verbose() -> String {
     verbose("generate_answer_finish", r#"{"finish_reason":0,"fin_data":""}"#)
 }
 
+/// The content of a message of type `knowledge`: JSON in JSON
+/// (`chat_tools.server.sse`).
+pub(super) fn knowledge(slice: &str) -> String {
+    #[derive(Serialize)]
+    struct Recall {
+        msg_type: &'static str,
+        data: String,
+    }
+    #[derive(Serialize)]
+    struct Found<'a> {
+        chunks: [Chunk<'a>; 1],
+        ori_req: &'static str,
+        status_code: u32,
+    }
+    #[derive(Serialize)]
+    struct Chunk<'a> {
+        slice: &'a str,
+        score: f32,
+    }
+    let found = Found { chunks: [Chunk { slice, score: 0.5 }], ori_req: "", status_code: 0 };
+    json(&Recall { msg_type: "knowledge_recall", data: json(&found) })
+}
+
 /// The content of the verbose message of an interrupt (protocol 3.9).
 pub(super) fn interrupt_verbose() -> String {
     verbose("interrupt", "")

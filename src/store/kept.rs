@@ -107,6 +107,10 @@ impl Store for Kept {
         self.0.insert(entry)
     }
 
+    fn insert_for_good(&self, entry: Entry) -> Pending<'_, ()> {
+        self.0.insert_for_good(entry)
+    }
+
     fn purge(&self, limit: usize) -> Pending<'_, Vec<Entry>> {
         self.0.purge(limit)
     }

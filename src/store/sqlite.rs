@@ -2,7 +2,8 @@
 //!
 //! In come the steps of [`Store`], each for the one thread that has the file
 //! (`worker`), by a bounded queue. Out come their answers, when what was done
-//! is committed. Only new entries are not waited for: whatever is asked later
+//! is committed. Only new entries are not waited for, unless they are inserted
+//! for good: whatever is asked later
 //! comes behind them in the queue, so that a process finds what it has
 //! inserted, and one that is killed has lost at worst those of the last
 //! millisecond. Absent, they are replayed; a claim that was not in the file
@@ -145,10 +146,14 @@ impl Store for Sqlite {
 
     fn insert(&self, entry: Entry) -> Pending<'_, ()> {
         if !self.desk.trusted.load(Ordering::Relaxed) {
-            return self.step(move |steps| steps.insert(&entry));
+            return self.insert_for_good(entry);
         }
         let task = Box::new(Unasked { entry, desk: Arc::clone(&self.desk) });
         Box::pin(async move { self.push(task, Haste::Later) })
+    }
+
+    fn insert_for_good(&self, entry: Entry) -> Pending<'_, ()> {
+        self.step(move |steps| steps.insert(&entry))
     }
 
     fn purge(&self, limit: usize) -> Pending<'_, Vec<Entry>> {

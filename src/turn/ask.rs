@@ -1,6 +1,6 @@
 //! What a client wants of a bot, in no dialect.
 
-use super::StopWords;
+use super::{Given, StopWords};
 
 /// One request to a bot: the transcript and the wishes that the gateway
 /// itself fulfils.
@@ -21,6 +21,8 @@ pub struct Ask {
     pub user: Option<String>,
     /// Where the answer is cut.
     pub stop: StopWords,
+    /// What is given beside the messages.
+    pub given: Given,
 }
 
 /// Whose words a message holds.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::Text;
+use super::{Asked, Step, Text};
 
 /// One step of an answer, borrowed from the bytes that brought it.
 #[derive(Clone, Debug)]
@@ -26,9 +26,13 @@ pub enum Event<'a> {
     Thinking(Text<'a>),
     /// A question that the bot suggests to the user as the next one.
     Suggestion(Cow<'a, str>),
+    /// What the bot did on its way, where that is wanted as a list.
+    Step(&'a Step),
     /// The answer is a question, and the bot waits for what the user says to
     /// it.
-    Asked,
+    Asked(&'a Asked),
+    /// Where Coze's own page of the run is.
+    Debug(Cow<'a, str>),
     /// What the answer cost, as Coze counted it.
     Usage(Usage),
     /// The answer is whole. Nothing comes after it.

@@ -1,6 +1,6 @@
 //! The whole answer: the fold of its events.
 
-use super::{Event, Finish, Text, Usage};
+use super::{Event, Finish, Step, Text, Usage, Wants};
 
 /// A whole answer, built from the same events that a stream is made of, so
 /// that both forms agree.
@@ -18,6 +18,12 @@ pub struct Reply {
     thinking: Vec<u8>,
     /// Suggested next questions, in order.
     pub suggestions: Vec<String>,
+    /// What the bot did on its way, in order.
+    pub steps: Vec<Step>,
+    /// What it waits for, if it is a question.
+    pub wants: Option<Wants>,
+    /// Where Coze's own page of the run is.
+    pub debug_url: Option<String>,
     /// What it cost, where Coze said so.
     pub usage: Option<Usage>,
     /// Why it ended; `None` while it has not.
@@ -36,7 +42,9 @@ impl Reply {
             Event::Text(text) => text.write_escaped(&mut self.text),
             Event::Thinking(text) => text.write_escaped(&mut self.thinking),
             Event::Suggestion(text) => self.suggestions.push(text.into_owned()),
-            Event::Asked => {}
+            Event::Step(step) => self.steps.push(step.clone()),
+            Event::Asked(asked) => self.wants = Some(asked.wants.clone()),
+            Event::Debug(url) => self.debug_url = Some(url.into_owned()),
             Event::Usage(usage) => self.usage = Some(usage),
             Event::Finished(finish) => self.finish = Some(finish),
         }

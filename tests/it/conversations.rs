@@ -6,6 +6,7 @@ mod cut;
 mod failed;
 mod forgetting;
 mod names;
+mod operator;
 mod questions;
 mod restart;
 mod rounds;

@@ -61,11 +61,11 @@ fn transcript(file: &str) -> Script {
     Script::transcript(golden::transcript(file))
 }
 
-fn coded(code: i64) -> Script {
+pub(crate) fn coded(code: i64) -> Script {
     Script::json(StatusCode::OK, format!(r#"{{"code":{code},"msg":"as Coze puts it"}}"#))
 }
 
-fn typed(status: u16, kind: &'static str, body: &'static str) -> Script {
+pub(crate) fn typed(status: u16, kind: &'static str, body: &'static str) -> Script {
     Script::new(
         Head::new(StatusCode::from_u16(status).unwrap(), kind),
         [Step::Send(Bytes::from_static(body.as_bytes()))],
@@ -323,7 +323,7 @@ async fn every_fault_has_its_answer_and_leaves_nothing_behind() {
     crate::support::eventually("sockets are given back", || gateway.open_files() <= files + 4).await;
 }
 
-async fn assert_fails(name: &str, response: reqwest::Response, status: u16, code: &str) {
+pub(crate) async fn assert_fails(name: &str, response: reqwest::Response, status: u16, code: &str) {
     let (got, headers) = (response.status().as_u16(), response.headers().clone());
     let body = response.text().await.unwrap();
     let error: Value = serde_json::from_str(&body).unwrap_or_else(|_| panic!("{name}: {body}"));

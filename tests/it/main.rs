@@ -14,9 +14,11 @@ mod support;
 
 mod access;
 mod bot_view;
+mod chatflows;
 mod cleanup;
 mod clocks;
 mod conversations;
+mod extras;
 mod faults;
 mod leaving;
 mod limits;
@@ -35,3 +37,4 @@ mod streaming;
 mod terminal;
 mod tls;
 mod whole;
+mod workflows;

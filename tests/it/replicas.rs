@@ -198,3 +198,89 @@ async fn gateways_agree_on_names_again_after_the_store_has_forgotten_everything(
     third.assert("continued", "two [two] three");
     via_new.says(&["four"]).await.assert("continued", "two [two] three [three] four");
 }
+
+/// Ten turns of a chat through questions: what the user says, and what is said
+/// to it.
+const GUIDE: [(&str, &str); 10] = {
+    const ASKED: &str = "Which city would you like to know the weather of?";
+    [
+        ("weather?", ASKED),
+        ("Paris", "The weather in Paris will be sunny."),
+        ("and tomorrow?", ASKED),
+        ("Rome", "The weather in Rome will be sunny."),
+        ("and then?", ASKED),
+        ("Oslo", "The weather in Oslo will be sunny."),
+        ("once more", ASKED),
+        ("Bern", "The weather in Bern will be sunny."),
+        ("a last time", ASKED),
+        ("Graz", "The weather in Graz will be sunny."),
+    ]
+};
+
+/// The same of a workflow, which begins anew after its last answer.
+const TRIP: [(&str, &str); 10] = {
+    const WHERE: &str = "Where would you like to go?";
+    const WHEN: &str = "When?\nsummer\nwinter";
+    const FORM: &str = "days (integer)\nname (string)";
+    [
+        ("plan a trip", WHERE),
+        ("Oslo", WHEN),
+        ("winter", FORM),
+        ("days: 3\nname: Ann", "Ann: 3 days in Oslo, winter."),
+        ("another trip", WHERE),
+        ("Rome", WHEN),
+        ("summer", FORM),
+        ("{\"days\": 5, \"name\": \"Ben\"}", "Ben: 5 days in Rome, summer."),
+        ("a third one", WHERE),
+        ("Bern", WHEN),
+    ]
+};
+
+#[tokio::test]
+async fn a_chat_of_ten_turns_through_questions_goes_on_over_replicas_and_restarts() {
+    use cozeway::simulator::flows;
+    let Some(redis) = Redis::start().await else { return };
+    let coze = Coze::start().await;
+    let models = format!(
+        "[models.guide]\nchatflow_id = '{}'\napp_id = '{}'\n[models.trip]\nworkflow_id = '{}'\ninput = 'q'\n",
+        flows::GUIDE,
+        flows::APP,
+        flows::TRIP
+    );
+    let mut gateways = [redis.gateway(&coze, &models).await, redis.gateway(&coze, &models).await];
+    for (model, turns) in [("guide", GUIDE), ("trip", TRIP)] {
+        for named in [false, true] {
+            let mut transcript: Vec<&str> = Vec::new();
+            let mut places = Vec::new();
+            for (number, (says, hears)) in turns.into_iter().enumerate() {
+                match number {
+                    3 => gateways[number % 2].restart("-TERM").await,
+                    6 => gateways[number % 2].restart("-KILL").await,
+                    _ => {}
+                }
+                let talk = Talk::new(&gateways[number % 2], &coze, model);
+                let said = if named {
+                    talk.named("mine").says(&[says]).await
+                } else {
+                    transcript.push(says);
+                    talk.says(&transcript).await
+                };
+                assert_eq!(said.status, 200, "{model}, {number}: {}", said.body);
+                assert_eq!(said.text(), hears, "{model}, {number}");
+                let is_answer =
+                    turns[..number].last().is_some_and(|(_, asked)| asked.ends_with(['?', 'r', ')']));
+                assert_eq!(said.note() == "resumed", is_answer, "{model}, {number}: {}", said.note());
+                transcript.push(hears);
+                places.extend(said.body["coze"]["conversation_id"].as_str().map(str::to_owned));
+            }
+            places.dedup();
+            assert_eq!(places.len(), usize::from(model == "guide"), "{places:?}");
+        }
+    }
+    // What was answered is not answered again, by either.
+    let again: Vec<&str> =
+        TRIP[..1].iter().flat_map(|&(says, hears)| [says, hears]).chain(["Oslo"]).collect();
+    for gateway in &gateways {
+        assert_eq!(Talk::new(gateway, &coze, "trip").says(&again).await.error(), (409, "conversation_lost"));
+    }
+}

@@ -334,3 +334,17 @@ async fn a_damaged_file_is_refused() {
         assert!(matches!(why, Why::Damaged(_) | Why::Foreign), "{damage}: {text}");
     }
 }
+
+#[tokio::test]
+async fn what_was_inserted_for_good_is_in_the_file_at_once() {
+    let folder = Folder::new();
+    let store = open(&folder.file());
+    // Once it knows that it is alone, it waits for none of the others.
+    store.insert(entry(1, 1)).await.unwrap();
+    let other = Connection::open(folder.file()).unwrap();
+    for number in 2..100 {
+        store.insert_for_good(entry(number, number)).await.unwrap();
+        let found: u8 = other.query_row("SELECT count(*) FROM entry", [], |row| row.get(0)).unwrap();
+        assert_eq!(found, number);
+    }
+}

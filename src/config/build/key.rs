@@ -58,7 +58,14 @@ pub(super) fn build(
         if let Some(other) = seen.insert(digest.to_hex(), name.clone()) {
             report.add(&table.name.at, format!("has the same key as [keys.{other}]"));
         }
-        keys.push(Key { name, digest, models: patterns, user_headers, quota: table.quota });
+        keys.push(Key {
+            name,
+            digest,
+            models: patterns,
+            user_headers,
+            allow_coze_fields: table.allow_coze_fields,
+            quota: table.quota,
+        });
     }
     keys
 }

@@ -1,5 +1,8 @@
 //! `[models.NAME]`: what clients put in `model`.
 
+mod bot;
+mod callee;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -12,8 +15,8 @@ use crate::catalog::{DEFAULT_HISTORY_ROUNDS, Model};
 use crate::config::document::Item;
 use crate::config::fault::{Report, did_you_mean};
 use crate::config::file::{self, Field};
+use crate::coze::Target;
 use crate::coze::token::Source;
-use crate::coze::{Target, is_id};
 
 /// The longest name of a model, in characters.
 const MAX_NAME: usize = 128;
@@ -80,20 +83,16 @@ fn one(
     base: &Path,
     report: &mut Report,
 ) -> Option<Model> {
-    let bot_id = table.bot_id.and_then(|item| {
-        let checked = is_id(&item.value)
-            .then_some(())
-            .ok_or("expected the id of a bot: decimal digits, as in the address of the bot's page");
-        report.check(&item.at, checked).map(|()| item.value)
-    });
+    let callee = callee::build(table.runs, &table.system, report);
     let own = token::build(table.token, base, report);
     let entry = find(&table.name, &table.deployment, deployments, report)?;
     let token = token_of(&table.name, own, entry, mode, report);
+    let callee = callee?;
     Some(Model {
         name: table.name.value,
         aliases: table.aliases.into_iter().map(|alias| alias.value).collect(),
         description: table.description,
-        target: Target { deployment: Arc::clone(entry.built.as_ref()?), bot_id: bot_id?, token },
+        target: Target { deployment: Arc::clone(entry.built.as_ref()?), callee, token },
         system: table.system,
         reasoning: table.reasoning,
         overflow: table.overflow,

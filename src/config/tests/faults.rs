@@ -327,22 +327,91 @@ fn models() {
             ),
             ("[models.m]\nbot_id = '1'\ntoken = ' '", &["f:3: models.m.token: is empty"]),
             (
-                "[models.w]\nworkflow_id = '1'\ninput = 'x'\nparameters = {}\noutput = 'x'\nstream = false",
+                "[models.m]\nbot_id = '1'\nsystem = { variable = 'p' }\ncustom_variables = { p = 'x', n = 1 }\n\
+                 extra_params = 'x'\nsteps = 'all'\n[models.m.shortcut_command]\ncommand_id = 'x'\nparameter = {}",
                 &[
-                    "f:2: models.w.workflow_id: is not supported by this version",
-                    "f:3: models.w.input: is not supported by this version",
-                    "f:4: models.w.parameters: is not supported by this version",
-                    "f:5: models.w.output: is not supported by this version",
-                    "f:6: models.w.stream: is not supported by this version",
+                    "f:4: models.m.custom_variables.n: expected a string, found an integer",
+                    "f:4: models.m.custom_variables.p: is what system goes into: it cannot be fixed as well",
+                    "f:5: models.m.extra_params: expected a table, found a string",
+                    "f:6: models.m.steps: expected one of \"hidden\", \"reasoning\", \"coze\"",
+                    "f:8: models.m.shortcut_command.command_id: expected the id of a command: decimal digits, as in the address of the command's page",
+                    "f:9: models.m.shortcut_command.parameter: unknown key; did you mean \"parameters\"?",
                 ],
+            ),
+            (
+                "[models.m]\nbot_id = '1'\nshortcut_command = {}",
+                &["f:3: models.m.shortcut_command: command_id is missing"],
             ),
             (
                 "[models.w]\nchatflow_id = '1'\napp_id = '1'\nmemory = 'on'\nhistory_rounds = 0",
                 &[
-                    "f:2: models.w.chatflow_id: is not supported by this version",
-                    "f:3: models.w.app_id: is not supported by this version",
                     "f:4: models.w.memory: expected one of \"auto\", \"explicit\", \"off\"",
                     "f:5: models.w.history_rounds: must be at least 1",
+                ],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn workflows() {
+    let bots = "a workflow has no conversation and shows no thinking: this is not for it";
+    let id = "expected the id of a workflow: decimal digits, as in the address of the workflow's page";
+    table(
+        &[COZE, KEY],
+        &[
+            (
+                "[models.w]\nworkflow_id = 'x'",
+                &[
+                    "f:1: models.w: input is missing: name the start parameter that takes the user's text \
+                     (or give history, or input_format = \"json\")",
+                    &format!("f:2: models.w.workflow_id: {id}"),
+                ],
+            ),
+            (
+                "[models.w]\nworkflow_id = '1'\ninput = 'a'\ninput_format = 'json'\nbot_id = '1'\napp_id = '2'",
+                &[
+                    "f:1: models.w: has both input and input_format = \"json\": then the text itself names the parameters",
+                    "f:1: models.w: has both bot_id and app_id; Coze takes only one",
+                ],
+            ),
+            (
+                "[models.w]\nworkflow_id = '1'\ninput = 'a'\nmemory = 'off'\nhistory_rounds = 3\ncleanup = true\n\
+                 reasoning = 'drop'\noverflow = 'trim'",
+                &[
+                    &format!("f:4: models.w.memory: {bots}"),
+                    &format!("f:5: models.w.history_rounds: {bots}"),
+                    &format!("f:6: models.w.cleanup: {bots}"),
+                    &format!("f:7: models.w.reasoning: {bots}"),
+                    &format!("f:8: models.w.overflow: {bots}"),
+                ],
+            ),
+            (
+                "[models.m]\nbot_id = '1'\ninput = 'a'\nparameters = {}\nstram = 1",
+                &[
+                    "f:3: models.m.input: this is for workflows and chatflows alone",
+                    "f:5: models.m.stram: unknown key",
+                ],
+            ),
+            (
+                "[models.w]\nworkflow_id = '1'\ninput = ' '\ninput_format = 'yaml'\napp_id = 7\nstream = 'no'\noutput = 1",
+                &[
+                    "f:3: models.w.input: is not the name of a parameter: it has no spaces and is not empty",
+                    "f:4: models.w.input_format: expected one of \"text\", \"json\"",
+                    "f:5: models.w.app_id: an id is a string: put it in quotes",
+                    "f:6: models.w.stream: expected true or false, found a string",
+                    "f:7: models.w.output: expected a string, found an integer",
+                ],
+            ),
+            (
+                "[models.w]\nworkflow_id = '1'\ninput = 'a'\nhistory = 'a'\nparameters.a = 1\nparameters.when = 1979-05-27\n\
+                 parameters.big = 99999999999999999999\nparameters.x = inf",
+                &[
+                    "f:4: models.w.history: input and history name the same start parameter",
+                    "f:5: models.w.parameters.a: is what input goes into: it cannot be fixed as well",
+                    "f:6: models.w.parameters.when: is a date or time, which JSON does not have: put it in quotes",
+                    "f:7: models.w.parameters.big: is too large a number: put it in quotes",
+                    "f:8: models.w.parameters.x: is a number that JSON does not have",
                 ],
             ),
         ],
@@ -469,4 +538,48 @@ fn a_file_that_cannot_be_read_is_a_fault() {
     let path = directory.0.join("f.toml");
     std::fs::write(&path, b"x = \"\xff\"").unwrap();
     assert_eq!(load(&path, &env).unwrap_err().to_string(), format!("{}: is not UTF-8 text", path.display()));
+}
+
+#[test]
+fn chatflows() {
+    table(
+        &[COZE, KEY],
+        &[
+            (
+                "[models.c]\nchatflow_id = 'x'\ninput = 'a'\noverflow = 'trim'\nstream = true",
+                &[
+                    "f:1: models.c: bot_id or app_id is missing: a chatflow is run in the name of one",
+                    "f:2: models.c.chatflow_id: expected the id of a chatflow: decimal digits, as in the address of the chatflow's page",
+                    "f:3: models.c.input: this is not for chatflows",
+                    "f:4: models.c.overflow: this is not for chatflows",
+                    "f:5: models.c.stream: this is not for chatflows",
+                ],
+            ),
+            (
+                "[models.c]\nchatflow_id = '1'\napp_id = '2'\nbot_id = '3'\nworkflow_id = '4'\ninput = 'a'",
+                &[
+                    "f:1: models.c: has both workflow_id and chatflow_id; only one can be",
+                    "f:1: models.c: has both bot_id and app_id; Coze takes only one",
+                    "f:2: models.c.chatflow_id: a workflow has no conversation and shows no thinking: this is not for it",
+                ],
+            ),
+            (
+                "[models.c]\nchatflow_id = '1'\napp_id = '2'\nfollow_ups = { promt = 'x' }\n[models.d]\nchatflow_id = '1'\napp_id = '2'\nfollow_ups = 'yes'",
+                &[
+                    "f:4: models.c.follow_ups.promt: unknown key; did you mean \"prompt\"?",
+                    "f:4: models.c.follow_ups: prompt is missing",
+                    "f:8: models.d.follow_ups: expected true or false, found a string",
+                ],
+            ),
+            (
+                "[models.c]\nchatflow_id = '1'\napp_id = '2'\nsystem = { variable = 'p' }\nparameters = { p = 1, USER_INPUT = 'x', \
+                 CONVERSATION_NAME = 'y' }",
+                &[
+                    "f:5: models.c.parameters.p: is what system goes into: it cannot be fixed as well",
+                    "f:5: models.c.parameters.USER_INPUT: is what the user's text goes into: it cannot be fixed as well",
+                    "f:5: models.c.parameters.CONVERSATION_NAME: is what the conversation's name goes into: it cannot be fixed as well",
+                ],
+            ),
+        ],
+    );
 }

@@ -8,6 +8,7 @@ use crate::turn::{Message, Prompt, Role};
 const SYSTEM: Key = [1; 16];
 const OTHER_SYSTEM: Key = [2; 16];
 const HEAD: Key = [3; 16];
+const NOW: u64 = 1_800_000_000;
 
 /// A transcript of three messages and one that is new.
 fn transcript() -> Sent {
@@ -47,6 +48,7 @@ fn cut() -> Record {
 fn shown(plan: &Plan) -> String {
     match plan {
         Plan::Detached => "detached".into(),
+        Plan::Lost => "lost".into(),
         Plan::Fresh => "fresh".into(),
         Plan::Continue { new, after: None, .. } => format!("continue with {new:?}"),
         Plan::Continue { new, after: Some(chat), .. } => format!("continue with {new:?} after {chat}"),
@@ -144,7 +146,7 @@ fn every_branch() {
         ("delta, same system", pinned(SYSTEM), cut(), "continue with 1..2 after running", "continued"),
         ("delta, new system", pinned(OTHER_SYSTEM), cut(), "continue with 0..2 after running", "continued"),
     ] {
-        let (decided, said) = plan(&sent, &record, false, 100);
+        let (decided, said) = plan(&sent, &record, false, 100, NOW);
         let case = format!("{what} to {:?}", record.state);
         assert_eq!((shown(&decided), said.to_string()), (expected.into(), note.into()), "{case}");
     }
@@ -153,14 +155,14 @@ fn every_branch() {
 #[test]
 fn after_a_turn_that_never_ended_nothing_is_trusted_but_the_last_good_chat() {
     for record in [answered(), asked(), failed(), cut()] {
-        let (decided, note) = plan(&transcript(), &record, true, 100);
+        let (decided, note) = plan(&transcript(), &record, true, 100, NOW);
         assert_eq!((decided, note.to_string()), (Plan::Fresh, "replayed; reason=interrupted".into()));
-        let (decided, note) = plan(&delta(), &record, true, 100);
+        let (decided, note) = plan(&delta(), &record, true, 100, NOW);
         assert_eq!(decided, Plan::Rebuild { place: place(), new: 0..1 });
         assert_eq!(note.to_string(), "rebuilt; reason=interrupted");
     }
     // Its first turn: there is nothing to trust.
-    let (decided, note) = plan(&delta(), &Record::default(), true, 100);
+    let (decided, note) = plan(&delta(), &Record::default(), true, 100, NOW);
     assert_eq!((decided, note.to_string()), (Plan::Fresh, "new".into()));
 }
 
@@ -176,12 +178,30 @@ fn a_transcript_is_replayed_rather_than_pass_the_rounds_that_coze_shows() {
         (&two, 5, "replayed; reason=history_full"),
         (&delta(), 0, "continued"),
     ] {
-        assert_eq!(plan(sent, &answered(), false, limit).1.to_string(), expected, "{sent:?} of {limit}");
+        assert_eq!(plan(sent, &answered(), false, limit, NOW).1.to_string(), expected, "{sent:?} of {limit}");
     }
-    assert_eq!(plan(&one, &asked(), false, 0).1.to_string(), "resumed", "a question waits for its answer");
+    assert_eq!(
+        plan(&one, &asked(), false, 0, NOW).1.to_string(),
+        "resumed",
+        "a question waits for its answer"
+    );
     let full = Record { rounds: u32::MAX, ..answered() };
-    assert_eq!(plan(&one, &full, false, u32::MAX).1.to_string(), "continued");
-    assert_eq!(plan(&one, &full, false, u32::MAX - 1).1.to_string(), "replayed; reason=history_full");
+    assert_eq!(plan(&one, &full, false, u32::MAX, NOW).1.to_string(), "continued");
+    assert_eq!(plan(&one, &full, false, u32::MAX - 1, NOW).1.to_string(), "replayed; reason=history_full");
+}
+
+#[test]
+fn a_bots_question_that_is_a_day_old_is_not_answered_any_more() {
+    let asked = |age| {
+        let question = Some(Question { asked_at: NOW - age, ..Question::default() });
+        Record { question, ..asked() }
+    };
+    for (age, whole, delta_goes) in
+        [(86_399, "resumed", "resumed"), (86_400, "replayed; reason=question", "rebuilt; reason=question")]
+    {
+        assert_eq!(plan(&transcript(), &asked(age), false, 100, NOW).1.to_string(), whole);
+        assert_eq!(plan(&delta(), &asked(age), false, 100, NOW).1.to_string(), delta_goes);
+    }
 }
 
 #[test]
@@ -350,14 +370,15 @@ proptest! {
             whole: request.whole,
             prompt: &prompt,
             history_rounds: 4,
+            now: NOW,
         };
         let sent = read(&prints, &wanted).sent;
         let record = world.record(&prints, prints.space(&space));
-        let (decided, note) = plan(&sent, &record, world.abandoned, wanted.history_rounds);
+        let (decided, note) = plan(&sent, &record, world.abandoned, wanted.history_rounds, NOW);
 
         let part = |new: &Range<usize>| prompt.messages[new.clone()].to_vec();
         let seen = match &decided {
-            Plan::Detached | Plan::Fresh => prompt.messages.clone(),
+            Plan::Detached | Plan::Fresh | Plan::Lost => prompt.messages.clone(),
             Plan::Continue { new, .. } | Plan::Resume { new, .. } => [world.held(), part(new)].concat(),
             Plan::Rebuild { new, .. } => [world.good(), part(new)].concat(),
         };
@@ -387,6 +408,91 @@ proptest! {
         }
         if let (Plan::Continue { new, .. }, false) = (&decided, sent.delta) {
             prop_assert!(record.rounds + rounds(new.len()) <= wanted.history_rounds);
+        }
+    }
+}
+
+mod runs {
+    use super::*;
+
+    fn waiting() -> Record {
+        waiting_since(NOW - 60)
+    }
+
+    fn waiting_since(asked_at: u64) -> Record {
+        let question = Some(Question { asked_at, run: true, ..Question::default() });
+        Record { state: State::Asked, question, ..answered() }
+    }
+
+    fn went(sent: &Sent, record: &Record) -> String {
+        let (plan, note) = plan_run(sent, record, false, NOW);
+        match plan {
+            Plan::Resume { new, .. } => format!("resume with {new:?}, {note}"),
+            Plan::Fresh => format!("fresh, {note}"),
+            Plan::Lost => "lost".to_owned(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn just_the_answer_resumes_and_anything_else_is_lost() {
+        assert_eq!(went(&transcript(), &waiting()), "resume with 3..4, resumed");
+        for other in [
+            Sent { messages: 5, ..transcript() },
+            Sent { own: false, ..transcript() },
+            Sent { system: Some([9; 16]), ..transcript() },
+            edited(),
+        ] {
+            assert_eq!(went(&other, &waiting()), "lost", "{other:?}");
+        }
+        assert_eq!(went(&delta(), &waiting()), "resume with 0..1, resumed");
+        assert_eq!(plan_run(&transcript(), &waiting(), true, NOW).0, Plan::Lost);
+    }
+
+    #[test]
+    fn a_question_waits_for_a_day() {
+        for (age, expected) in [(86_399, "resume with 3..4, resumed"), (86_400, "lost")] {
+            assert_eq!(went(&transcript(), &waiting_since(NOW - age)), expected);
+        }
+        // A clock that was put back makes none older.
+        assert_eq!(went(&transcript(), &waiting_since(NOW + 5)), "resume with 3..4, resumed");
+    }
+
+    #[test]
+    fn after_the_run_the_next_one_begins_and_a_failed_one_is_lost() {
+        let with = |state| Record { state, ..waiting() };
+        assert_eq!(went(&transcript(), &with(State::Answered)), "fresh, new");
+        assert_eq!(went(&edited(), &with(State::Answered)), "lost");
+        assert_eq!(went(&transcript(), &with(State::Failed)), "lost");
+        assert_eq!(went(&transcript(), &Record::default()), "fresh, new");
+    }
+
+    proptest! {
+        /// Whatever comes: a question is only resumed by one own message right
+        /// behind it, and what is not that begins no run while it waits.
+        #[test]
+        fn a_waiting_question_is_resumed_by_its_answer_or_nothing_happens(
+            delta: bool, messages in 1usize..6, new in 0usize..6, own: bool, here: bool, abandoned: bool,
+            system in prop::option::of(0u8..2), age in 0u64..200_000,
+        ) {
+            let new = if delta { 0 } else { new.min(messages - 1) };
+            let before = if here { HEAD } else { [9; 16] };
+            let system = system.map(|byte| if byte == 0 { SYSTEM } else { [8; 16] });
+            let sent = Sent { delta, messages, pinned: 0, new, own, before, system };
+            let is_answer = !abandoned
+                && (delta || here)
+                && own
+                && age < 86_400
+                && messages - new == 1
+                && (system.is_none() || system == Some(SYSTEM));
+            match plan_run(&sent, &waiting_since(NOW - age), abandoned, NOW).0 {
+                Plan::Resume { new, .. } => {
+                    prop_assert!(is_answer);
+                    prop_assert_eq!(new, messages - 1..messages);
+                }
+                Plan::Lost => prop_assert!(!is_answer),
+                other => prop_assert!(false, "{other:?}"),
+            }
         }
     }
 }

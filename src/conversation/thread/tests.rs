@@ -43,6 +43,7 @@ fn before(called: Called) -> Record {
         system: Some([3; 16]),
         rounds: 4,
         state: State::Answered,
+        question: None,
     }
 }
 

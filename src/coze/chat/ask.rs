@@ -1,10 +1,13 @@
 //! A prompt as the body of `/v3/chat` (protocol 3.1, 3.2).
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
+use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use crate::coze::{Call, Kind};
-use crate::turn::{Message, Prompt, Role};
+use crate::turn::{Extras, Message, Prompt, Role};
 
 /// What the community server can store of one request's text: its column
 /// holds 65,535 bytes, and this leaves room for what it adds.
@@ -12,6 +15,10 @@ const STUDIO_TEXT_BYTES: usize = 61_440;
 
 /// What each message is reckoned to cost beside its text, in bytes.
 const BYTES_PER_MESSAGE: usize = 200;
+
+/// What an entry beside the messages costs beyond its text: quotes, a colon, a
+/// comma.
+const BYTES_PER_ENTRY: usize = 6;
 
 /// The longest `user_id`, in characters (the server's column).
 const MAX_USER_ID_CHARS: usize = 60;
@@ -32,12 +39,26 @@ struct Body<'a> {
     user_id: &'a str,
     stream: bool,
     additional_messages: Vec<WireMessage<'a>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    custom_variables: BTreeMap<&'a str, &'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    custom_variables: Option<std::collections::BTreeMap<&'a str, &'a str>>,
+    shortcut_command: Option<Command<'a>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    extra_params: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    parameters: BTreeMap<&'a str, Box<RawValue>>,
 }
 
+/// A command that is run ahead of the model.
 #[derive(Serialize)]
-struct WireMessage<'a> {
+struct Command<'a> {
+    command_id: &'a str,
+    parameters: &'a BTreeMap<String, String>,
+}
+
+/// A message as both families of endpoints take it.
+#[derive(Serialize)]
+pub(in crate::coze) struct WireMessage<'a> {
     role: &'static str,
     /// Without it an assistant's message would be stored as the user's.
     #[serde(rename = "type")]
@@ -61,16 +82,27 @@ enum Part<'a> {
 /// Coze is always asked to stream: only its stream shows every failure
 /// (protocol 3.8).
 #[must_use]
-pub fn call(bot_id: &str, user_id: &str, prompt: &Prompt, conversation: Option<&str>) -> Call {
+pub fn call(
+    bot_id: &str,
+    user_id: &str,
+    prompt: &Prompt,
+    extras: &Extras,
+    conversation: Option<&str>,
+) -> Call {
+    let variables = extras.variables.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+    let system = prompt.variable.iter().map(|(name, text)| (name.as_str(), text.as_str()));
     let body = Body {
         bot_id,
         user_id,
         stream: true,
         additional_messages: prompt.messages.iter().map(wire_message).collect(),
-        custom_variables: prompt
-            .variable
+        custom_variables: variables.chain(system).collect(),
+        shortcut_command: extras
+            .shortcut
             .as_ref()
-            .map(|(name, text)| [(name.as_str(), text.as_str())].into()),
+            .map(|shortcut| Command { command_id: &shortcut.command, parameters: &shortcut.parameters }),
+        extra_params: &extras.params,
+        parameters: extras.parameters.iter().map(|(name, json)| (name.as_str(), raw(json))).collect(),
     };
     Call {
         method: http::Method::POST,
@@ -87,7 +119,13 @@ pub fn call(bot_id: &str, user_id: &str, prompt: &Prompt, conversation: Option<&
     }
 }
 
-fn wire_message(message: &Message) -> WireMessage<'_> {
+/// A value that is JSON already.
+fn raw(json: &str) -> Box<RawValue> {
+    RawValue::from_string(json.to_owned()).expect("it has been read as JSON before")
+}
+
+/// A message on the wire.
+pub(in crate::coze) fn wire_message(message: &Message) -> WireMessage<'_> {
     let (role, kind) = match message.role {
         Role::User => ("user", "question"),
         Role::Assistant => ("assistant", "answer"),
@@ -115,14 +153,13 @@ fn object_string(message: &Message) -> String {
 ///
 /// # Errors
 /// If what has to stay is too long by itself; the prompt is unchanged then.
-pub fn fit(prompt: &mut Prompt, kind: Kind) -> Result<usize, TooLong> {
+pub fn fit(prompt: &mut Prompt, extras: &Extras, kind: Kind) -> Result<usize, TooLong> {
     let limit = match kind {
         Kind::Studio => STUDIO_TEXT_BYTES,
         Kind::Cloud => return Ok(0),
     };
     let sizes: Vec<usize> = prompt.messages.iter().map(size).collect();
-    let variable = prompt.variable.as_ref().map_or(0, |(name, text)| escaped_len(name) + escaped_len(text));
-    let mut needed = sizes.iter().sum::<usize>() + variable;
+    let mut needed = sizes.iter().sum::<usize>() + beside(prompt, extras);
     let optional = prompt.pinned..sizes.len().saturating_sub(1);
     // Where the messages that stay begin, the question aside.
     let mut start = prompt.pinned;
@@ -156,7 +193,7 @@ pub fn fit(prompt: &mut Prompt, kind: Kind) -> Result<usize, TooLong> {
 ///
 /// # Errors
 /// If it cannot.
-pub fn fits_at_all(prompt: &Prompt, kind: Kind) -> Result<(), TooLong> {
+pub fn fits_at_all(prompt: &Prompt, extras: &Extras, kind: Kind) -> Result<(), TooLong> {
     let limit = match kind {
         Kind::Studio => STUDIO_TEXT_BYTES,
         Kind::Cloud => return Ok(()),
@@ -164,9 +201,17 @@ pub fn fits_at_all(prompt: &Prompt, kind: Kind) -> Result<(), TooLong> {
     let last = prompt.messages.len().saturating_sub(1);
     let stays = |index: &usize| *index < prompt.pinned || *index == last || prompt.question == Some(*index);
     let messages = prompt.messages.iter().enumerate().filter(|(index, _)| stays(index));
-    let variable = prompt.variable.as_ref().map_or(0, |(name, text)| escaped_len(name) + escaped_len(text));
-    let needed = messages.map(|(_, message)| size(message)).sum::<usize>() + variable;
+    let needed = messages.map(|(_, message)| size(message)).sum::<usize>() + beside(prompt, extras);
     if needed > limit { Err(TooLong { needed, limit }) } else { Ok(()) }
+}
+
+/// What goes beside the messages is stored with them.
+fn beside(prompt: &Prompt, extras: &Extras) -> usize {
+    let Extras { variables, shortcut, params, parameters } = extras;
+    let command = shortcut.as_ref().map(|shortcut| &shortcut.parameters);
+    let maps = [variables, params, parameters].into_iter().chain(command);
+    let entries = maps.flatten().chain(prompt.variable.as_ref().map(|(name, text)| (name, text)));
+    entries.map(|(name, text)| escaped_len(name) + escaped_len(text) + BYTES_PER_ENTRY).sum()
 }
 
 fn size(message: &Message) -> usize {
@@ -220,7 +265,7 @@ mod tests {
     use crate::turn::Image;
 
     fn body(prompt: &Prompt) -> Value {
-        let call = call("75", "team:ann", prompt, None);
+        let call = call("75", "team:ann", prompt, &Extras::default(), None);
         assert_eq!((call.method, call.path.as_str()), (http::Method::POST, "/v3/chat"));
         serde_json::from_slice(&call.body.unwrap()).unwrap()
     }
@@ -261,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_conversation_is_named_in_the_query() {
-        let call = call("75", "u", &texts(&["hi"]), Some("1&2"));
+        let call = call("75", "u", &texts(&["hi"]), &Extras::default(), Some("1&2"));
         assert_eq!(call.path, "/v3/chat?conversation_id=1%262");
     }
 
@@ -277,7 +322,7 @@ mod tests {
         let long = "x".repeat(20_200);
         let mut prompt = texts(&["system", &long, &long, &long, "last"]);
         prompt.pinned = 1;
-        assert_eq!(fit(&mut prompt, Kind::Studio), Ok(1));
+        assert_eq!(fit(&mut prompt, &Extras::default(), Kind::Studio), Ok(1));
         let kept: Vec<usize> = prompt.messages.iter().map(|m| m.text.len()).collect();
         assert_eq!(kept, [6, 20_200, 20_200, 4]);
     }
@@ -287,30 +332,33 @@ mod tests {
         let long = "x".repeat(25_200);
         let mut prompt = texts(&["system", "old", "question", &long, &long, "last"]);
         (prompt.pinned, prompt.question) = (1, Some(2));
-        assert_eq!(fit(&mut prompt, Kind::Studio), Ok(0));
+        assert_eq!(fit(&mut prompt, &Extras::default(), Kind::Studio), Ok(0));
         prompt.messages.insert(4, Message::text(Role::User, long.as_str()));
-        assert_eq!(fit(&mut prompt, Kind::Studio), Ok(2));
+        assert_eq!(fit(&mut prompt, &Extras::default(), Kind::Studio), Ok(2));
         let kept: Vec<usize> = prompt.messages.iter().map(|m| m.text.len()).collect();
         assert_eq!(kept, [6, 8, 25_200, 25_200, 4]);
         assert_eq!(prompt.question, Some(1));
 
         let mut prompt = texts(&["old", "question", &"x".repeat(70_000)]);
         prompt.question = Some(1);
-        assert!(fit(&mut prompt, Kind::Studio).is_err());
+        assert!(fit(&mut prompt, &Extras::default(), Kind::Studio).is_err());
     }
 
     #[test]
     fn what_must_stay_is_too_long_by_itself() {
         let mut prompt = texts(&["old", &"x".repeat(61_241)]);
         let before = prompt.clone();
-        assert_eq!(fit(&mut prompt, Kind::Studio), Err(TooLong { needed: 61_441, limit: 61_440 }));
+        assert_eq!(
+            fit(&mut prompt, &Extras::default(), Kind::Studio),
+            Err(TooLong { needed: 61_441, limit: 61_440 })
+        );
         assert_eq!(prompt, before);
-        assert_eq!(fit(&mut texts(&[&"x".repeat(61_240)]), Kind::Studio), Ok(0));
+        assert_eq!(fit(&mut texts(&[&"x".repeat(61_240)]), &Extras::default(), Kind::Studio), Ok(0));
     }
 
     #[test]
     fn the_cloud_has_no_such_limit() {
-        assert_eq!(fit(&mut texts(&["x", &"x".repeat(100_000)]), Kind::Cloud), Ok(0));
+        assert_eq!(fit(&mut texts(&["x", &"x".repeat(100_000)]), &Extras::default(), Kind::Cloud), Ok(0));
     }
 
     #[test]

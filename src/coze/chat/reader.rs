@@ -3,24 +3,27 @@
 //! In come the events of [`sse::Decoder`], out go [`turn::Event`]s. Takes
 //! the community server's form and the documented one (protocol 3.5, 3.6).
 
+mod answer;
+mod cards;
 mod failures;
+mod flow;
+mod steps;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use serde::Deserialize;
-use xxhash_rust::xxh64::{Xxh64, xxh64};
-
-use super::wire::{Chat, Fault, Message, Plain, Raw, Word};
-use crate::coze::{card, sse};
-use crate::turn::{Event, Failure, Finish, Kind, Text, Usage};
-use failures::{chat_failed, error_event, fault};
+use super::wire::{Chat, Message};
+use crate::coze::bot::Steps;
+use crate::coze::json::{Word, error_event, fault, parse_plain, string, unnamed_error};
+use crate::coze::sse;
+use crate::turn::{Asked, Event, Failure, Finish, Kind, Text, Usage, Wants};
+use answer::{Answer, is_interrupt};
+use failures::chat_failed;
+use flow::Flow;
+use steps::Told;
 
 /// How many answers one chat may have.
 const MAX_ANSWERS: usize = 4096;
-
-/// The longest card or verbatim error text that is kept, in bytes.
-const MAX_CARD_BYTES: usize = 4 * 1024 * 1024;
 
 /// How much is kept of the questions that one chat suggests, in bytes. More
 /// would be no reason to lose the answer.
@@ -47,6 +50,14 @@ pub struct Reader {
     /// The answer that the last text belonged to.
     current: Option<Box<str>>,
     thought: bool,
+    /// What the last answer wants to hear, should it be a question.
+    wants: Wants,
+    asked: bool,
+    /// What is different where a chatflow answers.
+    flow: Option<Flow>,
+    told: Told,
+    /// Whether the last line of thinking is open.
+    in_line: bool,
     /// Bytes of suggestions so far.
     suggested: usize,
     /// A card whose end has not come.
@@ -64,47 +75,28 @@ enum State {
     Over,
 }
 
-/// What has been shown of one answer: enough to recognise it in its
-/// `completed` event without keeping the text.
-struct Answer {
-    bytes: usize,
-    hash: Box<Xxh64>,
-    thought: bool,
-    card_shown: bool,
-}
-
-impl Answer {
-    fn new() -> Self {
-        Self { bytes: 0, hash: Box::new(Xxh64::new(0)), thought: false, card_shown: false }
-    }
-
-    fn shown(&mut self, text: &str) {
-        self.bytes += text.len();
-        self.hash.update(text.as_bytes());
-    }
-
-    /// What a full text has beyond what was shown.
-    fn missing<'t>(&self, full: &'t str) -> &'t str {
-        match full.split_at_checked(self.bytes) {
-            Some((head, tail)) if xxh64(head.as_bytes(), 0) == self.hash.digest() => tail,
-            _ => "",
-        }
-    }
-}
-
 /// Where the events go.
 type Sink<'s> = &'s mut dyn FnMut(Event<'_>);
 
 impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader")
-            .field("state", &self.state)
-            .field("answers", &self.answers.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Reader").field("state", &self.state).finish_non_exhaustive()
     }
 }
 
 impl Reader {
+    /// A reader of what a bot says, and does.
+    #[must_use]
+    pub fn of_bot(steps: Steps) -> Self {
+        Self { told: Told::new(steps), ..Self::default() }
+    }
+
+    /// A reader of what a chatflow says.
+    #[must_use]
+    pub fn of_flow(show_debug_url: bool) -> Self {
+        Self { flow: Some(Flow::new(show_debug_url)), ..Self::default() }
+    }
+
     /// Whether the chat has ended well, so that only the stream's own end is
     /// still to come.
     #[must_use]
@@ -139,25 +131,28 @@ impl Reader {
 
     fn read_whole(&mut self, event: sse::Event<'_>, sink: Sink<'_>) -> Result<(), Failure> {
         match event.name {
-            b"conversation.message.delta" => self.delta(&parse(event.data)?, sink),
-            b"conversation.message.completed" => self.completed(&parse(event.data)?, sink),
+            b"conversation.message.delta" => self.delta(&parse_plain(event.data)?, sink),
+            b"conversation.message.completed" => self.completed(&parse_plain(event.data)?, sink),
             b"conversation.chat.created" | b"conversation.chat.in_progress" => {
-                let chat: Chat<'_> = parse(event.data)?;
+                let chat: Chat<'_> = parse_plain(event.data)?;
                 self.start([&chat.conversation_id, &chat.id, &chat.section_id], sink);
                 Ok(())
             }
             b"conversation.chat.completed" => {
-                let chat = parse(event.data)?;
+                let chat = parse_plain(event.data)?;
                 self.chat_ended(&chat, sink)
             }
             // The second spelling is the community server's constant.
             b"conversation.chat.requires_action" | b"conversation.chat.required_action" => {
-                let chat: Chat<'_> = parse(event.data)?;
+                let chat: Chat<'_> = parse_plain(event.data)?;
                 if chat.required_action.as_ref().is_some_and(super::wire::RequiredAction::has_tool_calls) {
                     return Err(Failure::new(
                         Kind::RequiresAction,
                         "The bot asked for a local plugin to be run, which this gateway cannot do.",
                     ));
+                }
+                if self.flow.is_some() {
+                    self.ask(sink);
                 }
                 self.chat_ended(&chat, sink)
             }
@@ -165,15 +160,15 @@ impl Reader {
             b"conversation.chat.canceled" | b"conversation.chat.cancelled" => {
                 Err(Failure::new(Kind::Broken, "The chat was cancelled at Coze."))
             }
-            b"conversation.stream.done" | b"done" => self.end(sink),
+            b"conversation.stream.done" | b"done" => {
+                if let Some(flow) = &mut self.flow {
+                    flow.done(event.data);
+                }
+                self.end(sink)
+            }
             b"error" => Err(error_event(event.data)),
             // An error without a name, as a proxy or the cloud may send it.
-            b"" if event.data.starts_with(b"{") => match serde_json::from_slice(event.data) {
-                Ok(Fault { code, msg }) if code.0.parse().is_ok_and(|code: i64| code > 0) => {
-                    Err(fault(&code, &msg))
-                }
-                _ => Ok(()),
-            },
+            b"" => unnamed_error(event.data).map_or(Ok(()), Err),
             _ => Ok(()),
         }
     }
@@ -202,6 +197,9 @@ impl Reader {
             return Err(Failure::new(Kind::Broken, "The bot completed without an answer."));
         }
         self.state = State::Over;
+        if let Some(url) = self.flow.as_ref().and_then(Flow::debug_url) {
+            sink(Event::Debug(Cow::Borrowed(url)));
+        }
         if let Some(usage) = self.usage() {
             sink(Event::Usage(usage));
         }
@@ -241,7 +239,7 @@ impl Reader {
         }
         if let Some(thinking) = string(message.reasoning_content)?.filter(|text| !text.is_empty()) {
             self.answer(&message.id)?.thought = true;
-            self.thought = true;
+            (self.thought, self.in_line) = (true, true);
             sink(Event::Thinking(thinking));
         }
         let Some(text) = string(message.content)?.filter(|text| !text.is_empty()) else {
@@ -273,21 +271,25 @@ impl Reader {
             }
             "verbose" => {
                 if string(message.content)?.is_some_and(|text| is_interrupt(&text.decode())) {
-                    sink(Event::Asked);
+                    self.ask(sink);
                 }
                 return Ok(());
             }
-            _ => return Ok(()),
+            kind => return self.step(kind, message, sink),
         }
         if let Some(usage) = message.usage() {
             self.answer_usage = Some(usage);
         }
+        if self.flow.is_some() && self.repeats(message)? {
+            return Ok(());
+        }
         let answer = self.answer(&message.id)?;
+        answer.completed = true;
         if !answer.thought
             && let Some(thinking) = string(message.reasoning_content)?.filter(|text| !text.is_empty())
         {
             answer.thought = true;
-            self.thought = true;
+            (self.thought, self.in_line) = (true, true);
             sink(Event::Thinking(thinking));
         }
         let Some(text) = string(message.content)?.filter(|text| !text.is_empty()) else {
@@ -319,6 +321,17 @@ impl Reader {
         Ok(())
     }
 
+    /// Whether a message under an id of its own is what was just shown under
+    /// another (`chatflow_interrupt.docs.sse`).
+    fn repeats(&self, message: &Message<'_>) -> Result<bool, Failure> {
+        let last = self.current.as_ref().and_then(|id| self.answers.get(id));
+        let (Some(last), false) = (last, self.answers.contains_key(&*message.id.0)) else {
+            return Ok(false);
+        };
+        let text = string(message.content)?.map(|text| text.decode().into_owned()).unwrap_or_default();
+        Ok(!last.completed && last.is(&text))
+    }
+
     /// What is known of the answer with this id.
     fn answer(&mut self, id: &Word<'_>) -> Result<&mut Answer, Failure> {
         if !self.answers.contains_key(&*id.0) {
@@ -341,78 +354,20 @@ impl Reader {
                 self.current = Some(Box::from(&*id.0));
             }
         }
+        self.wants = Wants::Text;
         sink(Event::Text(text));
     }
 
-    /// Keeps a piece of a card: it can only be shown whole.
-    fn card_delta(&mut self, id: &Word<'_>, piece: &str, sink: Sink<'_>) -> Result<(), Failure> {
-        if self.open_card.as_ref().is_some_and(|(open, _)| **open != *id.0) {
-            self.close_card(sink)?;
-        }
-        let (_, json) = self.open_card.get_or_insert_with(|| (Box::from(&*id.0), String::new()));
-        if json.len() + piece.len() > MAX_CARD_BYTES {
-            return Err(Failure::new(Kind::Broken, "Coze sent a card that is too large."));
-        }
-        json.push_str(piece);
-        Ok(())
-    }
-
-    /// Shows the card whose end has not come.
-    fn close_card(&mut self, sink: Sink<'_>) -> Result<(), Failure> {
-        if let Some((id, json)) = self.open_card.take() {
-            self.answer(&Word(Cow::Borrowed(&id)))?.card_shown = true;
-            self.card(&id, &json, sink);
-        }
-        Ok(())
-    }
-
-    fn card(&mut self, id: &str, json: &str, sink: Sink<'_>) {
-        let text = card::text(json);
-        if !text.is_empty() {
-            let id = Word(Cow::Borrowed(id));
-            self.text(&id, Text::Plain(Cow::Owned(text)), sink);
+    /// The last answer is a question.
+    fn ask(&mut self, sink: Sink<'_>) {
+        if !std::mem::replace(&mut self.asked, true) {
+            sink(Event::Asked(&Asked { wants: std::mem::take(&mut self.wants), resume: None }));
         }
     }
-}
-
-/// Whether a verbose message says that the bot waits for an answer
-/// (`chat_interrupt_card.server.sse`).
-fn is_interrupt(json: &str) -> bool {
-    #[derive(Deserialize)]
-    struct Verbose<'a> {
-        #[serde(borrow, default)]
-        msg_type: Word<'a>,
-    }
-    serde_json::from_str::<Verbose<'_>>(json).is_ok_and(|verbose| verbose.msg_type.0 == "interrupt")
 }
 
 fn is_error(name: &[u8]) -> bool {
     matches!(name, b"error" | b"conversation.chat.failed")
-}
-
-/// Reads an event's data.
-fn parse<'a, T: Plain<'a> + Deserialize<'a>>(data: &'a [u8]) -> Result<T, Failure> {
-    let garbage = |detail: String| {
-        Failure::new(Kind::Broken, "Coze sent an event that makes no sense.").with_detail(detail)
-    };
-    // An array would be taken for an object by the order of its fields.
-    if !data.trim_ascii_start().starts_with(b"{") {
-        return Err(garbage("the data is not an object".to_owned()));
-    }
-    // Checked once here; the parser then need not check every string.
-    let text = std::str::from_utf8(data).map_err(|error| garbage(error.to_string()))?;
-    T::plain(text).map_or_else(|| serde_json::from_str(text), Ok).map_err(|error| garbage(error.to_string()))
-}
-
-/// A field that holds text.
-fn string(raw: Option<Raw<'_>>) -> Result<Option<Text<'_>>, Failure> {
-    raw.map(|raw| {
-        Text::from_json_literal(raw.0).ok_or_else(|| {
-            Failure::new(Kind::Broken, "Coze sent an event that makes no sense.")
-                .with_detail("the text of a message is not a string")
-        })
-    })
-    .transpose()
 }
 
 #[cfg(test)]

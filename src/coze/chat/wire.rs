@@ -1,94 +1,11 @@
 //! The JSON of `/v3/chat` events, in every form that occurs: ids as strings
 //! or numbers, fields absent or null.
 
-use std::borrow::Cow;
-use std::fmt;
-
 use serde::Deserialize;
-use serde::de::{Deserializer, Visitor};
-use serde_json::value::RawValue;
 
+use crate::coze::json::{Fault, Plain, Raw, Word};
 use crate::coze::scan::{self, Value};
 use crate::turn::Usage;
-
-/// A short text that may come as a string, a number or null.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Word<'a>(pub(super) Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Word<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Words;
-        impl<'de> Visitor<'de> for Words {
-            type Value = Word<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string or a number")
-            }
-            fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Self::Value, E> {
-                Ok(Word(Cow::Borrowed(value)))
-            }
-            fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
-                Ok(Word(Cow::Owned(value.to_owned())))
-            }
-            fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
-                Ok(Word(Cow::Owned(value.to_string())))
-            }
-            fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
-                Ok(Word(Cow::Owned(value.to_string())))
-            }
-            fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
-                Ok(Word(Cow::Owned(value.to_string())))
-            }
-            fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-                Ok(Word(Cow::Owned(value.to_string())))
-            }
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Word::default())
-            }
-        }
-        deserializer.deserialize_any(Words)
-    }
-}
-
-impl<'a> Word<'a> {
-    /// A value as a word; `None` if a parser has to say what it is.
-    fn of(value: Value<'a>) -> Option<Self> {
-        match value {
-            Value::Text { literal, escaped: false } => {
-                let inside = literal.strip_prefix('"')?.strip_suffix('"')?;
-                Some(Self(Cow::Borrowed(inside)))
-            }
-            // A number may be written in several ways: this one is its own.
-            Value::Number(digits) if digits.len() < 19 && digits.bytes().all(|b| b.is_ascii_digit()) => {
-                Some(Self(Cow::Borrowed(digits)))
-            }
-            Value::Null => Some(Self::default()),
-            _ => None,
-        }
-    }
-}
-
-/// A value as it is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Raw<'a>(pub(super) &'a str);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <&RawValue>::deserialize(deserializer).map(|raw| Self(raw.get()))
-    }
-}
-
-impl<'a> Raw<'a> {
-    fn of(value: Value<'a>) -> Option<Self> {
-        (value != Value::Null).then(|| Self(value.raw()))
-    }
-}
-
-/// What a plain object of this kind says, found without a parser.
-pub(super) trait Plain<'a>: Sized {
-    /// `None` if the text is not a plain object of this kind: a parser has to
-    /// say what it is.
-    fn plain(text: &'a str) -> Option<Self>;
-}
 
 /// Puts a field where it belongs, once.
 macro_rules! set {
@@ -248,16 +165,6 @@ fn counted(input: &Word<'_>, output: &Word<'_>) -> Option<Usage> {
     (usage.total() > 0).then_some(usage)
 }
 
-/// An error with its number, which is a string on some endpoints.
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub(super) struct Fault<'a> {
-    #[serde(borrow)]
-    pub(super) code: Word<'a>,
-    #[serde(borrow)]
-    pub(super) msg: Word<'a>,
-}
-
 /// What a local plugin is asked to do; empty in ordinary events.
 #[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
@@ -268,7 +175,14 @@ pub(super) struct RequiredAction {
 #[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 struct ToolOutputs {
-    tool_calls: Option<Vec<serde::de::IgnoredAny>>,
+    tool_calls: Option<Vec<ToolCall>>,
+}
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+struct ToolCall {
+    #[serde(rename = "type")]
+    kind: Option<String>,
 }
 
 impl RequiredAction {
@@ -276,7 +190,8 @@ impl RequiredAction {
         self.submit_tool_outputs
             .as_ref()
             .and_then(|outputs| outputs.tool_calls.as_ref())
-            .is_some_and(|calls| !calls.is_empty())
+            // A chatflow's question is one too, which a message answers.
+            .is_some_and(|calls| calls.iter().any(|call| call.kind.as_deref() != Some("reply_message")))
     }
 }
 
@@ -287,7 +202,7 @@ mod tests {
     use super::*;
 
     /// What is found without a parser is what one finds.
-    fn agree<'a, T: Plain<'a> + Deserialize<'a> + PartialEq + fmt::Debug>(text: &'a str) -> bool {
+    fn agree<'a, T: Plain<'a> + Deserialize<'a> + PartialEq + std::fmt::Debug>(text: &'a str) -> bool {
         let plain = T::plain(text);
         if let Some(plain) = &plain {
             assert_eq!(Some(plain), serde_json::from_str(text).ok().as_ref(), "{text}");

@@ -15,8 +15,8 @@ use super::Answer;
 use crate::access::{Caller, Identity, Permit};
 use crate::catalog::{Memory, Model};
 use crate::conversation::{Mode, Note};
-use crate::coze;
-use crate::coze::chat::TooLong;
+use crate::coze::workflow::Unfit;
+use crate::coze::{Callee, Refused, Target};
 use crate::http::admit::{Admission, Held};
 use crate::http::journal::Memorised;
 use crate::http::stream::ChatBody;
@@ -72,6 +72,13 @@ async fn answer(
         facts.stream = Some(request.stream);
         facts.choices = Some(request.choices);
     });
+    if request.ask.given.extras.is_some() && !caller.may_set_coze_fields() {
+        return Err(ApiError::bad_request(
+            "unsupported_parameter",
+            Some("coze".to_owned()),
+            "This key may not set Coze's fields: that takes allow_coze_fields in its entry.",
+        ));
+    }
     let naming = Naming::of(&headers, &request)?;
     let prompt = prompt(&model, &request)?;
     if naming.name.is_some() && request.choices > 1 && model.memory != Memory::Off {
@@ -90,12 +97,21 @@ async fn answer(
     let turn = Turn { context, caller, model: &model, user: user.as_deref(), caller_token };
     let placed = turn.place(&headers, &naming, &prompt, request.choices).await?;
     context.journal.note(|facts| facts.memory = Some(Memorised::of(placed.note)));
-    let name = placed.lent.as_ref().map(|lent| lent.name());
+    // Of a workflow nothing may be kept, so that only the client's own name
+    // holds.
+    let has_name = model.target.callee.converses() || naming.name.is_some();
+    let name = placed.lent.as_ref().filter(|_| has_name).map(|lent| lent.name());
+    // What answers a question starts nothing.
+    let starts = !matches!(model.target.callee, Callee::Bot(_)) && placed.note.mode != Mode::Resumed;
+    let ignores_parameters = request.ask.given.parameters.is_some() && !starts;
     let (mut order, trimmed) = turn.order(placed, prompt, &request).await?;
     order.meter = permit.meter();
     let mut remarks = Remarks { ignored: request.ignored, trimmed, name, note: None };
     if model.memory == Memory::Off && naming.name.is_some() {
         remarks.ignored.push("conversation_id");
+    }
+    if ignores_parameters {
+        remarks.ignored.push("parameters");
     }
     let head = Head {
         id: format!("chatcmpl-{}", uuid::Uuid::now_v7().simple()),
@@ -135,7 +151,8 @@ fn prompt(model: &Model, request: &Request) -> Result<Prompt, ApiError> {
             format!("In this gateway {rejected}."),
         )
     })?;
-    coze::chat::fits_at_all(&prompt, model.target.deployment.kind).map_err(too_long)?;
+    let Target { deployment, callee, .. } = &model.target;
+    callee.check(&prompt, deployment.kind, &request.ask.given).map_err(|error| refused(&error))?;
     Ok(prompt)
 }
 
@@ -180,11 +197,24 @@ async fn whole(context: &Context, order: Order, head: &Head, reasoning: Reasonin
     Ok(response.map(|body| Body::new(Held::new(body, permit))))
 }
 
-pub(super) fn too_long(error: TooLong) -> ApiError {
-    context_length_exceeded(format!("the system text and the last message alone are too long: {error}"))
+fn refused(error: &Refused) -> ApiError {
+    let (code, param) = match error {
+        Refused::TooLong(error) => {
+            let why = format!("the system text and the last message alone are too long: {error}");
+            return context_length_exceeded(&why);
+        }
+        Refused::NoForm(_) => ("invalid_value", "messages"),
+        Refused::ForBots => ("unsupported_parameter", "coze"),
+        Refused::Taken(_) => ("invalid_value", "coze.custom_variables"),
+        Refused::TooMany(_) => return context_length_exceeded(&error.to_string()),
+        Refused::Unfit(Unfit::Image) => ("unsupported_content", "messages"),
+        Refused::Unfit(Unfit::NoObject(_)) => ("invalid_value", "messages"),
+        Refused::Unfit(Unfit::Taken(_)) => ("invalid_value", "parameters"),
+    };
+    ApiError::bad_request(code, Some(param.to_owned()), format!("Not for this model: {error}."))
 }
 
-pub(super) fn context_length_exceeded(why: String) -> ApiError {
+fn context_length_exceeded(why: &str) -> ApiError {
     // The code stands in the message too: one client looks for it there.
     ApiError::bad_request(
         "context_length_exceeded",

@@ -82,7 +82,9 @@ impl Encoder {
             // Written for all choices together, by `finish`.
             Event::Finished(_) => {}
             // A question reads like any other answer.
-            Event::Asked => {}
+            Event::Step(step) => choice.extras.steps.push(step.clone()),
+            Event::Asked(asked) => choice.extras.wants = Some(asked.wants.clone()),
+            Event::Debug(url) => choice.extras.debug_url = Some(url.into_owned()),
         }
     }
 

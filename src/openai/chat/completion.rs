@@ -43,15 +43,7 @@ pub fn body(head: &Head, replies: &[Reply], reasoning: Reasoning) -> Vec<u8> {
         out.extend_from_slice(b",\"usage\":");
         write_usage(&mut out, usage);
     }
-    let extras: Vec<Extras> = replies
-        .iter()
-        .map(|reply| Extras {
-            conversation: reply.conversation.clone(),
-            chat: reply.chat.clone(),
-            log_id: reply.log_id.clone(),
-            suggestions: reply.suggestions.clone(),
-        })
-        .collect();
+    let extras: Vec<Extras> = replies.iter().map(Extras::from).collect();
     out.extend_from_slice(b",\"coze\":");
     extras::write(&mut out, extras.iter());
     out.push(b'}');

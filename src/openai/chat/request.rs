@@ -9,6 +9,7 @@
 mod body;
 mod calls;
 mod content;
+mod coze;
 mod fault;
 mod json;
 mod parameters;

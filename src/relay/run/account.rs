@@ -1,9 +1,10 @@
 //! What a run itself has to know of the events that pass.
 
-use crate::conversation;
+use crate::conversation::{self, Question};
 use crate::relay::lent::Lent;
+use crate::relay::place::{lost, unix_seconds};
 use crate::relay::shaping::Shaping;
-use crate::turn::{Event, Usage};
+use crate::turn::{Asked, Event, Failure, Kind, Usage, Wants};
 
 /// What the gateway itself has to remember of the events.
 #[derive(Debug, Default)]
@@ -16,7 +17,37 @@ pub(super) struct Account {
     pub(super) spoken: bool,
     /// What was said is a question.
     pub(super) asked: bool,
+    /// The event of a workflow that waits for the answer.
+    pub(super) event: Option<String>,
+    /// It is one that nobody could answer, since it is not remembered.
+    pub(super) dead_end: bool,
     pub(super) usage: Option<Usage>,
+}
+
+/// What has to be remembered of a question.
+fn question(asked: &Asked) -> Question {
+    let form = match &asked.wants {
+        Wants::Form(fields) => fields.iter().map(|field| (field.name.clone(), field.kind.clone())).collect(),
+        Wants::Text | Wants::Choice(_) => Vec::new(),
+    };
+    let kind = asked.resume.as_ref().map_or(0, |resume| resume.kind);
+    Question { kind, form, asked_at: unix_seconds(), run: asked.resume.is_some() }
+}
+
+impl Account {
+    /// # Errors
+    /// If what was said makes no sense to a client.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        if self.misplaced {
+            return Err(lost());
+        }
+        if self.dead_end {
+            let says = "The workflow asks something back, and the answer could not be brought to it: \
+                        this request is not remembered.";
+            return Err(Failure::new(Kind::RequiresAction, says));
+        }
+        Ok(())
+    }
 }
 
 /// What Coze calls the chat.
@@ -78,10 +109,17 @@ impl Passing<'_, '_> {
                 }
             }
             Event::Thinking(_) => self.account.spoken = true,
-            Event::Asked => self.account.asked = true,
+            Event::Asked(asked) => {
+                self.account.asked = true;
+                self.account.event = asked.resume.as_ref().map(|resume| resume.event.clone());
+                match &mut self.lent {
+                    Some(lent) => lent.ask(question(asked)),
+                    None => self.account.dead_end = asked.resume.is_some(),
+                }
+            }
             Event::Usage(usage) => self.account.usage = Some(*usage),
             Event::Finished(_) => return,
-            Event::Logged(_) | Event::Suggestion(_) => {}
+            Event::Logged(_) | Event::Suggestion(_) | Event::Step(_) | Event::Debug(_) => {}
         }
         self.shaping.push(event, self.sink);
     }

@@ -4,12 +4,11 @@
 
 use super::account::{Account, Ids};
 use super::{End, Phase, Run, open};
-use crate::conversation::{Ending, Settlement};
-use crate::coze::chat::Reader;
-use crate::coze::{self, Kind as DeploymentKind, error, retrieve, sse};
+use crate::conversation::{Chat, Ending, Settlement};
+use crate::coze::{Asking, Kind as DeploymentKind, Reader, error, retrieve, sse};
 use crate::relay::lent::{remember, remember_later};
-use crate::relay::place::lost;
-use crate::relay::settle::{self, Chat};
+use crate::relay::place::{lost, unanswerable};
+use crate::relay::settle;
 use crate::relay::{Leftovers, Memory, Replay};
 use crate::turn::{Event, Failure, Finish, Kind};
 
@@ -32,6 +31,9 @@ impl Run {
         self.settle(true);
         let end = match finish {
             Finish::Completed => Ended::Answered,
+            // A workflow has asked all of its question, whatever of it the
+            // client was told: who goes on by a name can answer it.
+            Finish::StopWord if self.account.event.is_some() => Ended::Answered,
             Finish::StopWord => Ended::Cut,
         };
         match self.conclude(end) {
@@ -47,7 +49,15 @@ impl Run {
     /// it, and what nothing refers to once it is stored.
     fn conclude(&mut self, end: Ended) -> Option<(Settlement, Option<Leftovers>)> {
         let chat = self.account.ids.as_ref().map(Ids::chat);
+        let event = self.account.event.as_deref();
         let ending = match (end, chat) {
+            (Ended::Answered, _) if !self.target.callee.converses() => match event {
+                Some(event) => {
+                    let chat = Chat { conversation: event, section: None, id: event };
+                    Ending::Answered { chat, asked: true }
+                }
+                None => Ending::Ran,
+            },
             (Ended::Answered, Some(chat)) => Ending::Answered { chat, asked: self.account.asked },
             (Ended::Cut, chat) => Ending::Cut(chat),
             (Ended::Refused, None) => Ending::Refused,
@@ -113,6 +123,9 @@ impl Run {
 
     /// Ends a run that failed, or begins it again.
     pub(super) fn failed(&mut self, mut failure: Failure) -> Result<(), Failure> {
+        if self.waits_no_more(&failure) {
+            failure = Failure { log_id: failure.log_id, detail: failure.detail, ..unanswerable() };
+        }
         let gone = self.account.misplaced || error::is_forgotten(&failure);
         let forgotten = gone && !self.account.spoken && self.lent.as_ref().is_some_and(|lent| lent.goes_on());
         if forgotten {
@@ -145,6 +158,16 @@ impl Run {
         }
     }
 
+    /// Whether a failure says that a workflow's question waits no more: then
+    /// there is no stream, but an error in its place (protocol 5.3).
+    fn waits_no_more(&self, failure: &Failure) -> bool {
+        const RUN_FAILED: i64 = 720_701_013;
+        matches!(self.phase, Phase::Opening(_))
+            && failure.coze_code == Some(RUN_FAILED)
+            && !self.target.callee.converses()
+            && self.lent.as_ref().is_some_and(|lent| lent.goes_on())
+    }
+
     /// Coze has forgotten the conversation: the whole transcript goes to a
     /// fresh one. The client knows of nothing yet.
     fn begin_again(&mut self, replay: Replay) -> Result<(), Failure> {
@@ -156,25 +179,34 @@ impl Run {
         self.strays.extend(self.account.ids.as_ref().map(|ids| ids.conversation.clone()));
         self.strays.extend(self.lent.as_ref().and_then(|lent| lent.place()).map(str::to_owned));
         self.abandon();
-        let Replay { mut prompt, user_id, may_trim } = replay;
-        let trimmed = coze::chat::fit(&mut prompt, self.target.deployment.kind);
+        let Replay { mut prompt, user_id, may_trim, given } = replay;
+        let target = self.target.clone();
+        let asking = Asking {
+            kind: target.deployment.kind,
+            user_id: &user_id,
+            conversation: None,
+            answering: None,
+            given: &given,
+        };
+        let called = target.callee.call(&mut prompt, asking);
         if let Some(lent) = &mut self.lent {
             lent.replay();
-            self.memory =
-                Some(Memory { note: lent.note(), lost: false, trimmed: *trimmed.as_ref().unwrap_or(&0) });
+            self.memory = Some(Memory {
+                note: lent.note(),
+                lost: false,
+                trimmed: called.as_ref().map_or(0, |(_, trimmed)| *trimmed),
+            });
         }
         self.account = Account::default();
-        match trimmed {
-            Ok(trimmed) if trimmed == 0 || may_trim => {}
+        let call = match called {
+            Ok((call, trimmed)) if trimmed == 0 || may_trim => call,
             Ok(_) | Err(_) => {
                 let says = "context_length_exceeded: Coze has forgotten the conversation, and it is too long to be sent again.";
                 return self.failed(Failure::new(Kind::TooLong, says));
             }
-        }
-        let target = self.target.clone();
-        let call = coze::chat::call(&target.bot_id, &user_id, &prompt, None);
+        };
         self.phase = Phase::Opening(open(target, call, self.caller_token.clone()));
-        (self.decoder, self.reader) = (sse::Decoder::default(), Reader::default());
+        (self.decoder, self.reader) = (sse::Decoder::default(), Reader::of(&self.target.callee));
         self.clocks.restart();
         Ok(())
     }
@@ -185,7 +217,9 @@ impl Run {
     pub(super) fn abandon(&mut self) {
         let unfinished = matches!(self.phase, Phase::Opening(_) | Phase::Streaming(_));
         self.phase = Phase::Over;
-        if !unfinished || self.reader.has_ended() || self.target.deployment.kind != DeploymentKind::Cloud {
+        let cancels =
+            self.target.deployment.kind == DeploymentKind::Cloud && self.target.callee.is_recorded();
+        if !unfinished || self.reader.has_ended() || !cancels {
             return;
         }
         let (Some(ids), Some(token)) = (&self.account.ids, self.token()) else {
@@ -209,8 +243,8 @@ impl Run {
         };
         let usage = self.account.usage.or_else(|| self.reader.usage().filter(|_| !ask));
         match (&self.account.ids, self.token()) {
-            (Some(ids), Some(token)) if ask && usage.is_none() => {
-                let chat = Chat {
+            (Some(ids), Some(token)) if ask && usage.is_none() && self.target.callee.is_recorded() => {
+                let chat = settle::Chat {
                     target: self.target.clone(),
                     token,
                     conversation: ids.conversation.clone(),

@@ -36,8 +36,9 @@ export class Coze {
 
   /** The deployment and its bots, for a gateway's config. */
   config() {
-    const { base_url, token, bots } = this.#about;
+    const { base_url, token, bots, flows } = this.#about;
     const models = Object.entries(bots).map(([name, id]) => `[models.${name}]\nbot_id = "${id}"\n`);
+    models.push(...Object.entries(flows).map(([name, entry]) => `[models.${name}]\n${entry}`));
     return `[coze.local]\nbase_url = "${base_url}"\ntoken = "${token}"\n${models.join('')}`;
   }
 

@@ -89,7 +89,7 @@ class Turn:
     memory: str | None
     #: What the gateway calls it.
     name: str | None
-    #: What Coze calls it.
+    #: What Coze calls it; empty where it keeps none.
     place: str
 
 
@@ -124,7 +124,7 @@ class Chat:
             answer = raw.parse()
             text, about = answer.choices[0].message.content, answer.coze
         assert about is not None, "no word of Coze's in the answer"
-        return Turn(text, raw.headers.get(MEMORY), raw.headers.get(NAME), about["conversation_id"])
+        return Turn(text, raw.headers.get(MEMORY), raw.headers.get(NAME), about.get("conversation_id", ""))
 
     def branch(self, turns: int) -> Chat:
         """The same chat after its first turns, to go on otherwise."""

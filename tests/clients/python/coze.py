@@ -48,6 +48,7 @@ class Coze:
         return (
             f'[coze.local]\nbase_url = "{self._about["base_url"]}"\ntoken = "{self._about["token"]}"\n'
             + "".join(models)
+            + "".join(f"[models.{name}]\n{entry}" for name, entry in self._about["flows"].items())
         )
 
     def conversations(self, bot: str) -> list[str]:

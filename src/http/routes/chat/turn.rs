@@ -4,12 +4,14 @@
 use http::{HeaderMap, HeaderName};
 
 use super::naming::Naming;
-use super::{context_length_exceeded, too_long};
+use super::{context_length_exceeded, refused};
 use crate::access::Caller;
 use crate::catalog::{Memory, Model, Overflow};
 use crate::conversation::{Ending, Plan, Reason, Space, Wanted};
-use crate::coze::chat::{call, fit, user_id};
-use crate::http::Context;
+use crate::coze::chat::user_id;
+use crate::coze::workflow::Answering;
+use crate::coze::{self, Call};
+use crate::http::{Context, respond};
 use crate::openai::ApiError;
 use crate::openai::chat::Request;
 use crate::relay::{Asking, Order, Placed, Remembered, Replay, Unplaced, unremembered};
@@ -52,8 +54,8 @@ impl Turn<'_> {
             space: Space {
                 caller: &caller,
                 deployment: &target.deployment.name,
-                kind: "bot",
-                target: &target.bot_id,
+                kind: target.callee.kind(),
+                target: target.callee.id(),
                 user: self.user,
                 hint: hints.iter().find_map(hint),
             },
@@ -61,6 +63,7 @@ impl Turn<'_> {
             whole: naming.whole,
             prompt,
             history_rounds: self.model.history_rounds,
+            now: respond::unix_seconds(),
         };
         let asking = Asking {
             target,
@@ -92,10 +95,15 @@ impl Turn<'_> {
         let Placed { plan, held, lent, .. } = placed;
         let user_id = user_id(self.caller.user_space(), self.user);
         let may_trim = self.model.overflow == Overflow::Trim;
+        let question = match &plan {
+            Plan::Resume { question, .. } => question.clone(),
+            _ => None,
+        };
         let (mut sent, conversation, whole) = match plan {
-            Plan::Detached | Plan::Fresh => (prompt, None, None),
-            Plan::Continue { place, new, .. } | Plan::Resume { place, new } => {
-                let whole = lent.as_ref().is_some_and(|lent| lent.has_all());
+            Plan::Detached | Plan::Fresh | Plan::Lost => (prompt, None, None),
+            Plan::Continue { place, new, .. } | Plan::Resume { place, new, .. } => {
+                let replayable = self.model.target.callee.converses();
+                let whole = replayable && lent.as_ref().is_some_and(|lent| lent.has_all());
                 let sent = prompt.part(new);
                 (sent, Some(place.conversation), whole.then_some(prompt))
             }
@@ -109,8 +117,16 @@ impl Turn<'_> {
                 (sent, None, None)
             }
         };
-        let trimmed = match self.fit(&mut sent) {
-            Ok(trimmed) => trimmed,
+        let asking = coze::Asking {
+            kind: self.model.target.deployment.kind,
+            user_id: &user_id,
+            conversation: conversation.as_deref(),
+            answering: question.as_ref().map(|asked| Answering { kind: asked.kind, form: &asked.form }),
+            given: &request.ask.given,
+        };
+        let called = self.call(&mut sent, asking);
+        let (call, trimmed) = match called {
+            Ok(called) => called,
             Err(error) => {
                 if let Some(lent) = lent {
                     lent.end(Ending::Refused).await;
@@ -118,11 +134,14 @@ impl Turn<'_> {
                 return Err(error);
             }
         };
-        let replay = whole.map(|prompt| Box::new(Replay { prompt, user_id: user_id.clone(), may_trim }));
+        let replay = whole.map(|prompt| {
+            let (user_id, given) = (user_id.clone(), request.ask.given.clone());
+            Box::new(Replay { prompt, user_id, may_trim, given })
+        });
         let order = Order {
             target: self.model.target.clone(),
             caller_token: self.caller_token.clone(),
-            call: call(&self.model.target.bot_id, &user_id, &sent, conversation.as_deref()),
+            call,
             choices: request.choices,
             stop: request.ask.stop.clone(),
             think_tags: self.model.reasoning == Reasoning::Think,
@@ -135,15 +154,16 @@ impl Turn<'_> {
         Ok((order, trimmed))
     }
 
-    fn fit(&self, prompt: &mut Prompt) -> Result<usize, ApiError> {
-        let before = prompt.messages.len();
-        let trimmed = fit(prompt, self.model.target.deployment.kind).map_err(too_long)?;
+    /// The call for what is sent, and how many messages were left out.
+    fn call(&self, sent: &mut Prompt, asking: coze::Asking<'_>) -> Result<(Call, usize), ApiError> {
+        let before = sent.messages.len();
+        let (call, trimmed) = self.model.target.callee.call(sent, asking).map_err(|error| refused(&error))?;
         if trimmed > 0 && self.model.overflow == Overflow::Reject {
-            return Err(context_length_exceeded(format!(
+            return Err(context_length_exceeded(&format!(
                 "the {before} messages are more text than Coze can store; {trimmed} of the oldest would have to go"
             )));
         }
-        Ok(trimmed)
+        Ok((call, trimmed))
     }
 
     fn failed(&self, failure: &Failure) -> ApiError {

@@ -8,14 +8,15 @@
 use serde::Deserialize;
 
 use super::Request;
+use super::coze::Coze;
 use super::fault::Fault;
 use super::json::{Bool, Given, Integer, Map, Number, Object, Str, Text, TextOr, Whole};
 use super::parameters::{
-    FunctionCall, Metadata, Modalities, ResponseFormat, Stop, StreamOptions, ToolChoice, Tools,
+    FunctionCall, Metadata, Modalities, Parameters, ResponseFormat, Stop, StreamOptions, ToolChoice, Tools,
 };
 use super::parameters::{check_function_call, check_tool_choice, choices};
 use super::transcript::Transcript;
-use crate::turn::Ask;
+use crate::turn::{self, Ask};
 
 /// The whole body; a field that is null is one that is not there.
 #[derive(Debug, Default, Deserialize)]
@@ -38,6 +39,9 @@ pub(super) struct Body<'a> {
 
     #[serde(borrow)]
     conversation_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    parameters: Option<Parameters<'a>>,
+    coze: Option<Coze>,
     #[serde(borrow)]
     metadata: Option<Metadata<'a>>,
 
@@ -90,6 +94,8 @@ impl Body<'_> {
         let user = [self.user, self.safety_identifier].into_iter().flatten().find(|Text(id)| !id.is_empty());
         let stream = self.stream.unwrap_or(false);
         let include_usage = self.stream_options.and_then(|Object(options)| options.include_usage);
+        let extras = self.coze.map(Coze::into_extras).transpose().map_err(|fault| fault.within("coze"))?;
+        let extras = extras.map(Box::new);
         let names = [
             ("conversation_id", self.conversation_id),
             ("metadata.conversation_id", self.metadata.and_then(|metadata| metadata.conversation_id)),
@@ -102,7 +108,15 @@ impl Body<'_> {
             choices,
             ignored,
             conversation: names.collect(),
-            ask: Ask { user: user.map(|Text(user)| user.into_owned()), stop, ..transcript },
+            ask: Ask {
+                user: user.map(|Text(user)| user.into_owned()),
+                stop,
+                given: turn::Given {
+                    parameters: self.parameters.map(|Parameters(object)| object.get().to_owned()),
+                    extras,
+                },
+                ..transcript
+            },
         })
     }
 

@@ -266,7 +266,7 @@ fn is_whole(value: f64) -> bool {
 }
 
 /// In serde's own words, so that [`diagnose`] reads one form.
-fn mismatch<E: serde::de::Error>(raw: &str, expected: &'static str) -> E {
+pub(super) fn mismatch<E: serde::de::Error>(raw: &str, expected: &'static str) -> E {
     let found = match raw.as_bytes().first() {
         Some(b'{') => "map",
         Some(b'[') => "sequence",

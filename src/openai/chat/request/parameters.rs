@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 use super::fault::{Fault, quoted};
 use super::json::{Bool, Given, List, Map, Object, Str, Text, TextOr, Whole};
@@ -167,6 +168,22 @@ impl<'de: 'a, 'a> Deserialize<'de> for Metadata<'a> {
         }
 
         deserializer.deserialize_map(Entries)
+    }
+}
+
+/// `parameters`, a field of the gateway's own: start parameters of a workflow,
+/// as they were written.
+#[derive(Debug)]
+pub(super) struct Parameters<'a>(pub(super) &'a RawValue);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Parameters<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&'de RawValue>::deserialize(deserializer)?;
+        if raw.get().starts_with('{') {
+            Ok(Self(raw))
+        } else {
+            Err(super::json::mismatch(raw.get(), "an object"))
+        }
     }
 }
 

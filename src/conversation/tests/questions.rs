@@ -1,0 +1,313 @@
+//! The state of a workflow's questions under random clients: no answer goes to
+//! the wrong question, and none is answered twice.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::*;
+use crate::conversation::Question;
+
+const DAY: u64 = 86_400;
+
+/// What somebody does next.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Begins a run with one of a few words, so that some begin alike.
+    Begin { who: usize, word: usize, end: End },
+    /// Says something to what was said last.
+    Say { who: usize, word: usize, end: End },
+    /// Says it twice at the same time.
+    SayTwice { who: usize, word: usize, end: End },
+    /// Says it to an earlier question once more.
+    Again { who: usize, turn: Index, word: usize },
+    /// Says two things to what was said last.
+    SayMuch { who: usize },
+    /// Time goes by.
+    Wait { hours: u64 },
+}
+
+/// How a run goes on.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Asks(usize),
+    Ends,
+    Fails,
+    /// Coze is not reached.
+    Refused,
+    /// The gateway dies.
+    Dies,
+}
+
+const WORDS: [&str; 3] = ["a", "b", "c"];
+const QUESTIONS: [&str; 2] = ["where?", "when?"];
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let end = prop_oneof![
+        6 => (0..QUESTIONS.len()).prop_map(End::Asks),
+        2 => Just(End::Ends),
+        1 => Just(End::Fails),
+        1 => Just(End::Refused),
+        1 => Just(End::Dies),
+    ];
+    let (who, word) = (0usize..4, 0..WORDS.len());
+    let step = prop_oneof![
+        3 => (who.clone(), word.clone(), end.clone()).prop_map(|(who, word, end)| Step::Begin { who, word, end }),
+        6 => (who.clone(), word.clone(), end.clone()).prop_map(|(who, word, end)| Step::Say { who, word, end }),
+        2 => (who.clone(), word.clone(), end).prop_map(|(who, word, end)| Step::SayTwice { who, word, end }),
+        2 => (who.clone(), any::<Index>(), word).prop_map(|(who, turn, word)| Step::Again { who, turn, word }),
+        1 => who.prop_map(|who| Step::SayMuch { who }),
+        1 => (1u64..30).prop_map(|hours| Step::Wait { hours }),
+    ];
+    proptest::collection::vec(step, 1..40)
+}
+
+/// A question that was asked.
+#[derive(Clone, Debug)]
+struct Asked {
+    /// What was said up to it, and under which name.
+    after: (Option<String>, Vec<String>),
+    at: u64,
+    answered: bool,
+}
+
+/// Everything that happens, and what has to hold of it.
+struct World {
+    client: Client,
+    now: u64,
+    asked: BTreeMap<String, Asked>,
+    /// What each has said and heard; the last two say only what is new, under
+    /// a name.
+    said: [Vec<String>; 4],
+}
+
+impl World {
+    fn new() -> Self {
+        let client = client().elsewhere(|space| space.kind = "workflow");
+        Self { client, now: 1_800_000_000, asked: BTreeMap::new(), said: Default::default() }
+    }
+
+    fn name(who: usize) -> Option<&'static str> {
+        [None, None, Some("n"), Some("m")][who]
+    }
+
+    async fn begin(&self, who: usize, texts: &[String], new: usize) -> Begun {
+        let name = Self::name(who).map(|name| Name::parse(name).unwrap());
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let mut prompt = said(&texts);
+        if name.is_some() {
+            prompt.messages.drain(..texts.len() - new);
+            prompt.question = Some(new - 1);
+        }
+        // Whatever follows the last answer is the user's.
+        let count = prompt.messages.len();
+        for message in &mut prompt.messages[count - new..] {
+            message.role = Role::User;
+        }
+        let (space, name, now) = (self.client.space, name.as_ref(), self.now);
+        let wanted = Wanted { space, name, whole: false, prompt: &prompt, history_rounds: 100, now };
+        self.client.memory.begin(&wanted).await.unwrap()
+    }
+
+    /// What becomes of a request whose last `new` texts are new; checks that
+    /// it may be so.
+    async fn request(&mut self, who: usize, texts: &[String], new: usize) -> Option<Box<Thread>> {
+        let before = (Self::name(who).map(str::to_owned), texts[..texts.len() - new].to_vec());
+        match self.begin(who, texts, new).await {
+            Begun::Planned { plan: Plan::Resume { place, new: range, .. }, thread } => {
+                let asked = &self.asked[&place.conversation];
+                assert!(!asked.answered, "answered twice: {asked:?}");
+                assert_eq!(asked.after.0, before.0, "under another name");
+                assert!(
+                    before.0.is_some() || asked.after == before,
+                    "another question: {asked:?}, {texts:?}"
+                );
+                assert!(self.now - asked.at < DAY, "too late: {asked:?}");
+                assert_eq!((new, range.len()), (1, 1));
+                let asked = self.asked.get_mut(&place.conversation).unwrap();
+                asked.answered = true;
+                Some(thread)
+            }
+            Begun::Planned { plan: Plan::Fresh, thread } => {
+                // What may have been an answer begins no run.
+                let open =
+                    |asked: &&Asked| !asked.answered && asked.after == before && self.now - asked.at < DAY;
+                assert!(self.asked.values().find(open).is_none(), "{texts:?} began a run: {:?}", self.asked);
+                Some(thread)
+            }
+            Begun::Planned { plan: Plan::Lost, thread } => {
+                let ending = if before.0.is_some() { Ending::Forgotten } else { Ending::Refused };
+                thread.end(ending).store().await.unwrap();
+                // Who was told to start again under a name may do so.
+                for asked in
+                    self.asked.values_mut().filter(|asked| before.0.is_some() && asked.after.0 == before.0)
+                {
+                    asked.answered = true;
+                }
+                None
+            }
+            Begun::Lost | Begun::Busy(_) => None,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn end(
+        &mut self,
+        who: usize,
+        texts: Vec<String>,
+        mut thread: Box<Thread>,
+        resumed: Option<String>,
+        end: End,
+    ) {
+        let ending = match end {
+            End::Asks(which) => {
+                let event = format!("event {}", self.asked.len());
+                let text = QUESTIONS[which].to_owned();
+                thread.hear(&Text::Plain(text.clone().into()));
+                thread.ask(Question { run: true, asked_at: self.now, ..Question::default() });
+                let chat = Chat { conversation: &event, section: None, id: &event };
+                thread.end(Ending::Answered { chat, asked: true }).store().await.unwrap();
+                let mut after = texts;
+                after.push(text);
+                let asked = (Self::name(who).map(str::to_owned), after.clone());
+                self.asked.insert(event, Asked { after: asked, at: self.now, answered: false });
+                self.said[who] = after;
+                return;
+            }
+            End::Ends => {
+                thread.hear(&Text::Plain("done".into()));
+                let mut after = texts;
+                after.push("done".to_owned());
+                self.said[who] = after;
+                Ending::Ran
+            }
+            End::Fails => Ending::Failed,
+            End::Refused => {
+                // Then it waits as before.
+                if let Some(event) = resumed {
+                    self.asked.get_mut(&event).unwrap().answered = false;
+                }
+                Ending::Refused
+            }
+            End::Dies => {
+                // The lease is never given back.
+                std::mem::forget(thread);
+                return;
+            }
+        };
+        thread.end(ending).store().await.unwrap();
+    }
+
+    /// The question that a turn has just answered.
+    fn answered(&self, before: &BTreeMap<String, Asked>) -> Option<String> {
+        self.asked
+            .iter()
+            .find(|(event, asked)| asked.answered && !before[*event].answered)
+            .map(|(event, _)| event.clone())
+    }
+
+    async fn step(&mut self, step: Step) {
+        let known = self.asked.clone();
+        match step {
+            Step::Wait { hours } => self.now += hours * 3600,
+            Step::Begin { who, word, end } => {
+                let texts = vec![WORDS[word].to_owned()];
+                if Self::name(who).is_some() && !self.said[who].is_empty() {
+                    return;
+                }
+                if let Some(thread) = self.request(who, &texts, 1).await {
+                    self.end(who, texts, thread, None, end).await;
+                }
+            }
+            Step::Say { who, word, end } | Step::SayTwice { who, word, end } => {
+                let mut texts = self.said[who].clone();
+                texts.push(WORDS[word].to_owned());
+                let first = self.request(who, &texts, 1).await;
+                let resumed = self.answered(&known);
+                if matches!(step, Step::SayTwice { .. }) {
+                    // Checks that it resumes nothing again.
+                    if let Some(second) = self.request(who, &texts, 1).await {
+                        second.end(Ending::Failed).store().await.unwrap();
+                    }
+                }
+                if let Some(thread) = first {
+                    self.end(who, texts, thread, resumed, end).await;
+                }
+            }
+            Step::Again { who, turn, word } => {
+                let questions = self.said[who].len() / 2;
+                if questions == 0 || Self::name(who).is_some() {
+                    return;
+                }
+                let mut texts = self.said[who][..2 * (turn.index(questions) + 1)].to_vec();
+                texts.push(WORDS[word].to_owned());
+                if let Some(thread) = self.request(who, &texts, 1).await {
+                    thread.end(Ending::Failed).store().await.unwrap();
+                }
+            }
+            Step::SayMuch { who } => {
+                let mut texts = self.said[who].clone();
+                texts.extend(["x".to_owned(), "y".to_owned()]);
+                if let Some(thread) = self.request(who, &texts, 2).await {
+                    thread.end(Ending::Failed).store().await.unwrap();
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
+    #[test]
+    fn no_answer_goes_to_the_wrong_question_and_none_twice(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let mut world = World::new();
+            for step in steps {
+                world.step(step).await;
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_question_that_waits_no_more_is_in_the_way_of_none() {
+    let mut world = World::new();
+    world.now = 1_800_000_000 / DAY * DAY + 23 * 3600;
+    let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+    let answer = texts(&["a", "where?", "b"]);
+    // Two in the same words, on one day, are nobody's.
+    for who in [0, 1] {
+        world.step(Step::Begin { who, word: 0, end: End::Asks(0) }).await;
+    }
+    assert!(matches!(world.begin(0, &answer, 1).await, Begun::Lost));
+    // So are two of different days.
+    world.now += 2 * DAY;
+    world.step(Step::Begin { who: 0, word: 0, end: End::Asks(0) }).await;
+    world.now += 2 * 3600;
+    world.step(Step::Begin { who: 1, word: 0, end: End::Asks(0) }).await;
+    for _ in 0..2 {
+        assert!(matches!(world.begin(0, &answer, 1).await, Begun::Lost));
+    }
+    // But once the one waits no more, the other is answered.
+    world.now += DAY - 3600;
+    let thread = world.request(0, &answer, 1).await.expect("resumed");
+    assert_eq!(thread.note().to_string(), "resumed");
+    assert!(world.asked["event 3"].answered);
+    thread.end(Ending::Ran).store().await.unwrap();
+    // And the late answer to the first begins no run.
+    assert!(matches!(world.begin(1, &answer, 1).await, Begun::Lost));
+}
+
+#[tokio::test]
+async fn the_one_question_that_waits_is_resumed() {
+    let mut world = World::new();
+    for who in [0, 2] {
+        world.step(Step::Begin { who, word: who / 2, end: End::Asks(0) }).await;
+        world.step(Step::Say { who, word: 1, end: End::Asks(1) }).await;
+        world.step(Step::Say { who, word: 2, end: End::Ends }).await;
+    }
+    assert_eq!(world.asked.values().filter(|asked| asked.answered).count(), 4);
+}

@@ -1,0 +1,56 @@
+//! What the store has to be told at the end of a turn.
+
+use super::{Conversations, Held};
+use crate::store::{Outcome, Settled, Unavailable};
+
+/// What the store has to be told at the end of a turn.
+#[derive(Debug)]
+#[must_use = "nothing is remembered before it is stored"]
+pub struct Settlement {
+    pub(super) memory: Conversations,
+    pub(super) held: Held,
+    pub(super) outcome: Outcome,
+    /// Whether a process that is killed must not lose it: what answers a
+    /// workflow's question that nobody knows of would begin a run.
+    pub(super) lasting: bool,
+    /// Where the conversation was at Coze.
+    pub(super) old: Option<String>,
+    /// Where it is now.
+    pub(super) now: Option<String>,
+}
+
+impl Settlement {
+    /// Where the conversation was at Coze before the turn.
+    #[must_use]
+    pub fn was_at(&self) -> Option<&str> {
+        self.old.as_deref()
+    }
+
+    /// Where it is at Coze after the turn.
+    #[must_use]
+    pub fn is_at(&self) -> Option<&str> {
+        self.now.as_deref()
+    }
+
+    /// Stores it.
+    ///
+    /// # Errors
+    /// If the store is away. What was lent then is given back by itself, as
+    /// an abandoned turn.
+    pub async fn store(self) -> Result<Settled, Unavailable> {
+        let Self { memory, held, outcome, lasting, .. } = self;
+        let store = &memory.shared.store;
+        match (held, outcome) {
+            (Held::Lent(hold), outcome) => {
+                let settled = store.settle(hold.lease, outcome).await;
+                memory.seen(settled)
+            }
+            (Held::New(_), Outcome::Keep(entry)) => {
+                let inserting = if lasting { store.insert_for_good(entry) } else { store.insert(entry) };
+                let inserted = inserting.await;
+                memory.seen(inserted).map(|()| Settled::Done)
+            }
+            (Held::New(_), Outcome::Drop | Outcome::Abandon) => Ok(Settled::Done),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The call for a prompt, whatever it is for.
+
+use super::bot::Bot;
+use super::chat::{self, TooLong};
+use super::workflow::{Answering, NoForm, Unfit};
+use super::{Call, Callee, Kind, chatflow, workflow};
+use crate::turn::{Extras, Given, Prompt};
+
+/// How a prompt is sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    /// What kind of Coze it is.
+    pub kind: Kind,
+    /// Coze's `user_id`.
+    pub user_id: &'a str,
+    /// The conversation that goes on, or the event of a workflow's question
+    /// that is answered; without one a fresh one begins.
+    pub conversation: Option<&'a str>,
+    /// What the last message answers, if that takes more than words.
+    pub answering: Option<Answering<'a>>,
+    /// What the client gives beside the messages.
+    pub given: &'a Given,
+}
+
+/// A prompt cannot be sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It is too long.
+    #[error(transparent)]
+    TooLong(#[from] TooLong),
+    /// There is no place for something in it.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    /// It does not fill in the form that was asked for.
+    #[error(transparent)]
+    NoForm(#[from] NoForm),
+    /// It has too many messages.
+    #[error("the request has {0} new messages, and a chatflow takes {max}", max = chatflow::MAX_MESSAGES)]
+    TooMany(usize),
+    /// It has extras that only bots have.
+    #[error("these fields are for bots: a flow's start parameters are the field 'parameters'")]
+    ForBots,
+    /// It fills a variable that the system text goes into.
+    #[error("the variable {0:?} is what the system text goes into")]
+    Taken(String),
+}
+
+/// What a bot is given: the config's with the client's over it.
+fn extras(bot: &Bot, prompt: &Prompt, given: &Given) -> Result<Extras, Refused> {
+    let all = bot.extras.under(given.extras.as_deref());
+    match &prompt.variable {
+        Some((name, _)) if all.variables.contains_key(name) => Err(Refused::Taken(name.clone())),
+        _ => Ok(all),
+    }
+}
+
+impl Callee {
+    /// The call that sends a prompt, and how many of its messages are left
+    /// out.
+    ///
+    /// # Errors
+    /// If it cannot be sent.
+    pub fn call(&self, prompt: &mut Prompt, asking: Asking<'_>) -> Result<(Call, usize), Refused> {
+        let Asking { kind, user_id, conversation, answering, given } = asking;
+        if let (Self::Workflow(workflow), Some(event), Some(last)) =
+            (self, conversation, prompt.messages.last())
+        {
+            let answering = answering.unwrap_or_default();
+            return Ok((workflow::resume(workflow, event, user_id, &last.text, answering)?, 0));
+        }
+        if let (Some(Answering { form: form @ [_, ..], .. }), Some(last)) =
+            (answering, prompt.messages.last_mut())
+        {
+            last.text = workflow::lines(&last.text, form)?;
+        }
+        match self {
+            Self::Bot(bot) => {
+                let mut extras = extras(bot, prompt, given)?;
+                // What was asked is answered first, not a command.
+                extras.shortcut.take_if(|_| answering.is_some());
+                let trimmed = chat::fit(prompt, &extras, kind)?;
+                Ok((chat::call(&bot.id, user_id, prompt, &extras, conversation), trimmed))
+            }
+            Self::Workflow(flow) => {
+                let parameters = given.parameters.as_deref();
+                Ok(workflow::run(flow, kind, user_id, prompt, parameters)?)
+            }
+            Self::Chatflow(chatflow) => Ok((chatflow::call(chatflow, prompt, asking)?, 0)),
+        }
+    }
+
+    /// Whether a prompt can be sent at all, however much is left out and
+    /// wherever it goes.
+    ///
+    /// # Errors
+    /// If it cannot.
+    pub fn check(&self, prompt: &Prompt, kind: Kind, given: &Given) -> Result<(), Refused> {
+        let parameters = given.parameters.as_deref();
+        match self {
+            Self::Bot(bot) => Ok(chat::fits_at_all(prompt, &extras(bot, prompt, given)?, kind)?),
+            _ if given.extras.is_some() => Err(Refused::ForBots),
+            Self::Workflow(workflow) => Ok(workflow::check(workflow, prompt, parameters)?),
+            Self::Chatflow(_) => Ok(chatflow::check(prompt, parameters)?),
+        }
+    }
+}

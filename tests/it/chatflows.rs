@@ -1,0 +1,265 @@
+//! Chatflows as models, by the real binary.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use cozeway::simulator::flows::{APP, GUIDE};
+use cozeway::simulator::{Behaviour, Flow, Options, Runs, Script, Step};
+
+use crate::faults::{Outcome, assert_fails, coded};
+use crate::shared::golden;
+use crate::support::gateway::config;
+use crate::support::sse::Streamed;
+use crate::support::{Coze, Gateway, SCRIPTED, Talk, turns};
+
+const ECHO: &str = "7530512345678929001";
+const STORY: &str = "7530512345678929002";
+const BROKEN: &str = "7530512345678929003";
+
+async fn start() -> (Coze, Gateway) {
+    let mut options = Options::instant();
+    let flow = |id, behaviour| Flow::new(id, Runs::Chat(behaviour));
+    options.flows.extend([
+        flow(ECHO, Behaviour::Echo),
+        flow(STORY, Behaviour::Storyteller),
+        flow(BROKEN, Behaviour::Broken),
+    ]);
+    let coze = Coze::with(options).await;
+    let models = format!(
+        "[models.flow-echo]\nchatflow_id = '{ECHO}'\nbot_id = '75'\nparameters = {{ city = '杭州' }}\n\
+         [models.story]\nchatflow_id = '{STORY}'\napp_id = '{APP}'\nshow_debug_url = true\nfollow_ups = true\n\
+         [models.quiet]\nchatflow_id = '{STORY}'\napp_id = '{APP}'\n\
+         [models.guide]\nchatflow_id = '{GUIDE}'\napp_id = '{APP}'\n\
+         [models.broken-flow]\nchatflow_id = '{BROKEN}'\napp_id = '{APP}'\n\
+         [models.flow]\nchatflow_id = '{SCRIPTED}'\napp_id = '{APP}'\n"
+    );
+    let gateway = Gateway::with(&config(&coze, "upstream_timeout = \"300ms\"", &models)).await;
+    (coze, gateway)
+}
+
+#[tokio::test]
+async fn a_chat_goes_on_as_a_bots_does() {
+    let (coze, gateway) = start().await;
+    let talk = Talk::new(&gateway, &coze, "flow-echo");
+    let first = talk.says(&["one"]).await;
+    first.assert("new", "one");
+    let second = talk.says(&["one", first.text(), "two"]).await;
+    second.assert("continued", "one [one] two");
+    assert_eq!(second.place(), first.place());
+    let sent = coze.simulator.requests();
+    let bodies: Vec<&Value> =
+        sent.iter().filter(|sent| sent.path == "/v1/workflows/chat").map(|sent| &sent.body).collect();
+    let [begun, on] = bodies[..] else { panic!("{sent:?}") };
+    assert!(begun["parameters"]["CONVERSATION_NAME"].is_string() && begun.get("conversation_id").is_none());
+    assert_eq!(
+        (on["conversation_id"].as_str(), on["parameters"].get("CONVERSATION_NAME")),
+        (Some(first.place()), None)
+    );
+    assert_eq!(
+        (&on["bot_id"], &on["parameters"]["city"], on.get("app_id")),
+        (&json!("75"), &json!("杭州"), None)
+    );
+    assert_eq!(on["additional_messages"].as_array().unwrap().len(), 1);
+    // An edit is a conversation of its own.
+    let edited = talk.says(&["one", "ONE", "two"]).await;
+    edited.assert("replayed; reason=edited", "one [ONE] two");
+    assert_ne!(edited.place(), first.place());
+}
+
+#[tokio::test]
+async fn a_named_conversation_goes_on_by_what_is_new() {
+    let (coze, gateway) = start().await;
+    let talk = Talk::new(&gateway, &coze, "flow-echo").named("trip");
+    talk.says(&["one"]).await.assert("new", "one");
+    talk.says(&["two"]).await.assert("continued", "one [one] two");
+}
+
+#[tokio::test]
+async fn a_question_is_answered_in_its_place_and_only_there() {
+    let (coze, gateway) = start().await;
+    let talk = Talk::new(&gateway, &coze, "guide");
+    let asked = talk.says(&["weather?"]).await;
+    assert_eq!(asked.text(), "Which city would you like to know the weather of?");
+    assert_eq!(asked.body["coze"]["interrupt"], json!({"kind": "question"}));
+    assert_eq!(asked.body["choices"][0]["finish_reason"], "stop");
+    let answered = talk.says(&["weather?", asked.text(), "Paris"]).await;
+    assert_eq!((answered.note(), answered.text()), ("resumed", "The weather in Paris will be sunny."));
+    assert_eq!(answered.place(), asked.place());
+    // A regeneration cannot answer it once more: it starts over.
+    let again = talk.says(&["weather?", asked.text(), "Rome"]).await;
+    assert_eq!(again.note(), "replayed; reason=edited");
+    assert_ne!(again.place(), asked.place());
+}
+
+#[tokio::test]
+async fn what_coze_has_forgotten_is_sent_again() {
+    let (coze, gateway) = start().await;
+    let talk = Talk::new(&gateway, &coze, "flow-echo");
+    let first = talk.says(&["one"]).await;
+    coze.simulator.forget(first.place());
+    let second = talk.says(&["one", "one", "two"]).await;
+    second.assert("replayed; reason=forgotten", "one [one] two");
+    let named = talk.named("trip");
+    let first = named.says(&["one"]).await;
+    coze.simulator.forget(first.place());
+    assert_eq!(named.says(&["two"]).await.error(), (409, "conversation_lost"));
+}
+
+#[tokio::test]
+async fn suggestions_usage_and_the_debug_page_are_told() {
+    let (_coze, gateway) = start().await;
+    let answer = gateway.answer("story", "a story").await;
+    assert_eq!(answer["coze"]["follow_ups"].as_array().unwrap().len(), 3);
+    assert!(answer["coze"]["debug_url"].is_string(), "{answer}");
+    let quiet = gateway.answer("quiet", "a story").await;
+    assert_eq!((quiet["coze"].get("follow_ups"), quiet["coze"].get("debug_url")), (None, None));
+    let usage = &answer["usage"];
+    let count = |name: &str| usage[name].as_u64().unwrap();
+    assert_eq!(count("total_tokens"), count("prompt_tokens") + count("completion_tokens"));
+    assert_eq!(count("prompt_tokens"), 7);
+    let streamed = Streamed::of(gateway.ask("story", "a story", json!({"stream": true})).await).await;
+    assert!(streamed.is_done());
+    assert_eq!(streamed.content(), answer["choices"][0]["message"]["content"].as_str().unwrap());
+}
+
+#[tokio::test]
+async fn fifty_new_messages_are_the_most() {
+    let (coze, gateway) = start().await;
+    let talk = Talk::new(&gateway, &coze, "flow-echo");
+    let texts = |count: usize| (0..count).map(|index| format!("m{index}")).collect::<Vec<_>>();
+    let send = async |count| {
+        let texts = texts(count);
+        talk.sends(turns(&texts.iter().map(String::as_str).collect::<Vec<_>>())).await
+    };
+    assert_eq!(send(49).await.status, 200);
+    let refused = send(51).await;
+    assert_eq!(refused.error(), (400, "context_length_exceeded"));
+    assert!(refused.body["error"]["message"].as_str().unwrap().contains("51 new messages"), "{refused:?}");
+    // Nothing of it was kept: the conversation goes on.
+    assert_eq!(talk.says(&["x"]).await.status, 200);
+}
+
+#[tokio::test]
+async fn images_and_the_flows_own_parameters_are_refused() {
+    let (_coze, gateway) = start().await;
+    let image = json!([{"type": "text", "text": "look"}, {"type": "image_url", "image_url": {"url": "https://x/1.png"}}]);
+    let body = json!({"model": "flow-echo", "messages": [{"role": "user", "content": image}]});
+    let response = gateway.post(body.to_string()).send().await.unwrap();
+    assert_eq!(response.status(), 400);
+    assert!(response.text().await.unwrap().contains("unsupported_content"));
+    let response = gateway.ask("flow-echo", "hi", json!({"parameters": {"CONVERSATION_NAME": "x"}})).await;
+    assert_eq!(response.status(), 400);
+    assert!(response.text().await.unwrap().contains("\"param\":\"parameters\""));
+    let response = gateway.ask("flow-echo", "hi", json!({"parameters": {"city": "北京"}})).await;
+    assert_eq!(response.status(), 200);
+}
+
+#[tokio::test]
+async fn a_form_is_filled_in_by_lines_or_json() {
+    let (coze, gateway) = start().await;
+    let talk = Talk::new(&gateway, &coze, "flow");
+    let transcript = |file: &str| Script::transcript(golden::transcript_of("chatflow", file));
+    let form = "city (string)";
+    for (answer, sent) in
+        [("Paris", "city:Paris"), ("city: Rome", "city:Rome"), (r#"{"city": "Oslo"}"#, "city:Oslo")]
+    {
+        coze.simulator.unscript(SCRIPTED);
+        coze.simulator.script(SCRIPTED, transcript("chatflow_interrupt_card.server.sse"));
+        coze.simulator.script(SCRIPTED, transcript("chatflow_text.server.sse"));
+        let asked = talk.says(&[answer]).await;
+        assert_eq!(asked.text(), form);
+        assert_eq!(asked.body["coze"]["interrupt"]["fields"][0]["name"], "city");
+        let resumed = talk.says(&[answer, form, answer]).await;
+        assert_eq!((resumed.note(), resumed.text()), ("resumed", "中午吃啥了"));
+        let body = coze.simulator.requests().pop().unwrap().body;
+        assert_eq!(body["additional_messages"][0]["content"], sent);
+        assert_eq!(body["conversation_id"], "7530600000000000001");
+    }
+}
+
+fn send(event: &str, data: &str) -> Step {
+    Step::Send(format!("id: 1\nevent: {event}\ndata: {data}\n\n").into())
+}
+
+#[tokio::test]
+async fn every_fault_has_its_answer() {
+    use Outcome::{After, Before, Fine};
+    let transcript = |file: &str| Script::transcript(golden::transcript_of("chatflow", file));
+    let delta = || {
+        send(
+            "conversation.message.delta",
+            r#"{"id":"1","conversation_id":"2","chat_id":"3","type":"answer","content":"hm","content_type":"text"}"#,
+        )
+    };
+    let completed =
+        || send("conversation.chat.completed", r#"{"id":"3","conversation_id":"2","status":"completed"}"#);
+    let broken = || Before(502, "upstream_error");
+    let cases: Vec<(&str, Script, Outcome)> = vec![
+        (
+            "an error with its code in a string",
+            transcript("chatflow_error.server.sse"),
+            After(502, "upstream_error"),
+        ),
+        ("an error in plain text", transcript("chatflow_raw_error.server.sse"), broken()),
+        (
+            "a name is wanted",
+            Script::json(
+                StatusCode::OK,
+                golden::transcript_of("chatflow", "chatflow_prestream_error.server.json"),
+            ),
+            broken(),
+        ),
+        ("not published", coded(720702011), Before(502, "upstream_model_unavailable")),
+        ("a bad token", coded(700012006), Before(502, "upstream_auth_failed")),
+        (
+            "an unknown path",
+            Script::json(StatusCode::UNAUTHORIZED, r#"{"code":401,"msg":"missing session_key in cookie"}"#),
+            Before(502, "upstream_unsupported"),
+        ),
+        (
+            "a code that is a string and known",
+            Script::stream([send("error", r#"{"code":"4013","msg":"slow"}"#)]),
+            Before(429, "upstream_rate_limited"),
+        ),
+        ("zero bytes", Script::stream([]), broken()),
+        ("cancelled: the stream just ends", Script::stream([delta()]), After(502, "upstream_error")),
+        ("reset after words", Script::stream([delta(), Step::Reset]), After(502, "upstream_error")),
+        ("silence after words", Script::stream([delta(), Step::Hang]), After(504, "upstream_timeout")),
+        ("no answer", Script::stream([completed(), send("done", "{}")]), broken()),
+        ("no done", Script::stream([delta(), completed()]), Fine("hm")),
+        ("done with nonsense", Script::stream([delta(), completed(), send("done", "?")]), Fine("hm")),
+    ];
+    let (coze, gateway) = start().await;
+    for (name, script, outcome) in cases {
+        coze.simulator.unscript(SCRIPTED);
+        coze.simulator.script(SCRIPTED, script);
+        let whole = gateway.ask("flow", "hi", json!({})).await;
+        let streamed = gateway.ask("flow", "hi", json!({"stream": true})).await;
+        match outcome {
+            Fine(text) => {
+                assert_eq!(whole.status(), 200, "{name}");
+                let streamed = Streamed::of(streamed).await;
+                assert!(streamed.is_done(), "{name}");
+                assert_eq!(streamed.content(), text, "{name}");
+            }
+            Before(status, code) => {
+                for response in [whole, streamed] {
+                    assert_fails(name, response, status, code).await;
+                }
+            }
+            After(status, code) => {
+                assert_fails(name, whole, status, code).await;
+                let streamed = Streamed::of(streamed).await;
+                assert_eq!(
+                    streamed.error().unwrap_or_else(|| panic!("{name}: {streamed:?}"))["code"],
+                    code,
+                    "{name}"
+                );
+            }
+        }
+        gateway.assert_well().await;
+        coze.idle().await;
+    }
+    let streamed = Streamed::of(gateway.ask("broken-flow", "hi", json!({"stream": true})).await).await;
+    assert_eq!(streamed.error().unwrap()["code"], "upstream_error");
+}
