@@ -3,11 +3,11 @@
 //! In come the steps of [`Store`], each for the one thread that has the file
 //! (`worker`), by a bounded queue. Out come their answers, when what was done
 //! is committed. Only new entries are not waited for, unless they are inserted
-//! for good: whatever is asked later
-//! comes behind them in the queue, so that a process finds what it has
-//! inserted, and one that is killed has lost at worst those of the last
-//! millisecond. Absent, they are replayed; a claim that was not in the file
-//! would have let a conversation be told something twice.
+//! for good: whatever is asked later comes behind them in the queue, so that a
+//! process finds what it has inserted, and one that is killed has lost at
+//! worst those of the last millisecond. Absent, they are replayed; a claim
+//! that was not in the file would have let a conversation be told something
+//! twice.
 //!
 //! Several processes may use one file on one machine. A process that is not
 //! alone waits for its new entries, too, so that all of them find everything:

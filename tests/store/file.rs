@@ -189,7 +189,7 @@ async fn a_step_that_fails_fails_alone() {
         let value = vec![if number % 10 == 3 { 0xff } else { 0 }];
         let entry = Entry { value, ..entry(number, number) };
         let store = Arc::clone(&store);
-        inserts.spawn(async move { (number, store.insert(entry).await) });
+        inserts.spawn(async move { (number, store.insert_for_good(entry).await) });
     }
     for (number, inserted) in inserts.join_all().await {
         assert_eq!(inserted.is_err(), number % 10 == 3, "{inserted:?}");
