@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use cozeway::simulator::flows::{PARAMETERS, POEM};
 use cozeway::simulator::{Flow, Options, Runs};
 
+use crate::support::between::{Between, Mishap};
 use crate::support::gateway::{config, request};
 use crate::support::sse::Streamed;
-use crate::support::{Coze, Gateway, SCRIPTED};
+use crate::support::{Coze, Gateway, SCRIPTED, Talk};
 
 /// A workflow that fails after some words.
 const BROKEN: &str = "7530512345678919999";
@@ -162,4 +163,36 @@ async fn a_node_that_fails_is_an_error_in_band() {
     assert_eq!(streamed.content(), "Once upon");
     assert_eq!(streamed.error().unwrap()["code"], "upstream_error");
     assert_eq!(gateway.ask("broken-flow", "hi", json!({})).await.status(), 502);
+}
+
+#[tokio::test]
+async fn a_question_of_a_workflow_whose_input_is_json_is_answered_in_words() {
+    let coze = Coze::start().await;
+    let trip = cozeway::simulator::flows::TRIP;
+    let models = format!("[models.trip]\nworkflow_id = '{trip}'\ninput_format = 'json'\n");
+    let gateway = Gateway::with(&config(&coze, "", &models)).await;
+    let talk = Talk::new(&gateway, &coze, "trip");
+    let first = talk.says(&[r#"{"q": "plan a trip"}"#]).await;
+    assert_eq!(first.text(), "Where would you like to go?");
+    let second = talk.says(&[r#"{"q": "plan a trip"}"#, first.text(), "Oslo"]).await;
+    assert_eq!(second.note(), "resumed");
+    assert_eq!(talk.says(&["plan a trip"]).await.error(), (400, "invalid_value"));
+}
+
+#[tokio::test]
+async fn a_question_outlives_a_refused_answer_to_it() {
+    let coze = Coze::start().await;
+    let between = Between::start(&coze).await;
+    let trip = cozeway::simulator::flows::TRIP;
+    let models = format!("[models.trip]\nworkflow_id = '{trip}'\ninput = 'q'\n");
+    let gateway = Gateway::with(&config(&between.coze, "", &models)).await;
+    let talk = Talk::new(&gateway, &between.coze, "trip");
+    let first = talk.says(&["plan a trip"]).await;
+    let turns = ["plan a trip", first.text(), "Oslo"];
+    // As the cloud says it of a workflow that is not published just now; of a
+    // conversation it would be one that is gone.
+    let refused = Mishap::Answer(200, "application/json", json!({"code": 4200, "msg": "no"}).to_string());
+    between.next("/v1/workflow/stream_resume", refused);
+    assert_eq!(talk.says(&turns).await.error(), (502, "upstream_model_unavailable"));
+    assert_eq!(talk.says(&turns).await.note(), "resumed");
 }

@@ -74,7 +74,7 @@ pub fn run(
     prompt: &Prompt,
     parameters: Option<&str>,
 ) -> Result<(Call, usize), Unfit> {
-    check(workflow, prompt, parameters)?;
+    fits(workflow, prompt, parameters, true)?;
     let mut all: BTreeMap<&str, Parameter<'_>> =
         workflow.parameters.iter().map(|(name, value)| (name.as_str(), Parameter::Fixed(value))).collect();
     let given = parameters.map(object).transpose()?.unwrap_or_default();
@@ -132,11 +132,19 @@ pub fn run(
     Ok((call, prompt.messages.len().saturating_sub(placed)))
 }
 
-/// Whether a prompt can become a run.
+/// Whether a prompt can become a run, or answer a question of one: what does
+/// may be any text.
 ///
 /// # Errors
-/// If it cannot.
+/// If it can do neither.
 pub fn check(workflow: &Workflow, prompt: &Prompt, parameters: Option<&str>) -> Result<(), Unfit> {
+    let may_answer = prompt.messages.iter().any(|message| message.role == Role::Assistant);
+    fits(workflow, prompt, parameters, !may_answer)
+}
+
+/// Whether a prompt can become a run; `reads` says whether a text that has to
+/// be JSON is looked at.
+fn fits(workflow: &Workflow, prompt: &Prompt, parameters: Option<&str>, reads: bool) -> Result<(), Unfit> {
     let last = prompt.messages.last();
     let first = if workflow.history.is_some() { 0 } else { prompt.messages.len().saturating_sub(1) };
     let mut shown = prompt.messages.iter().skip(first);
@@ -144,7 +152,7 @@ pub fn check(workflow: &Workflow, prompt: &Prompt, parameters: Option<&str>) -> 
         return Err(Unfit::Image);
     }
     let mut given = parameters.map(object).transpose()?.unwrap_or_default();
-    if let (Input::Json, Some(last)) = (&workflow.input, last) {
+    if let (Input::Json, Some(last), true) = (&workflow.input, last, reads) {
         given.append(&mut object(&last.text)?);
     }
     let input = match &workflow.input {

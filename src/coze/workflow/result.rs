@@ -26,7 +26,8 @@ pub(super) fn text<'a>(content: &'a str, output: Option<&str>, said: &str) -> Co
         return if is_said(&text, said) { Cow::Borrowed("") } else { text };
     }
     let count = all.len();
-    if !said.is_empty() {
+    // Each is looked for in all that was said.
+    if !said.is_empty() && count <= MAX_COMPARED {
         all.retain(|(_, value)| !is_said(&shown(value), said));
     }
     match all.as_slice() {
@@ -36,6 +37,10 @@ pub(super) fn text<'a>(content: &'a str, output: Option<&str>, said: &str) -> Co
         rest => Cow::Owned(json(rest)),
     }
 }
+
+/// So many variables are compared at most with what was said; of more the
+/// JSON is shown.
+const MAX_COMPARED: usize = 64;
 
 /// Whether a content is JSON of variables.
 pub(super) fn is_json(content: &str) -> bool {

@@ -72,7 +72,9 @@ pub(in crate::coze) fn lines(text: &str, form: &[(String, Option<String>)]) -> R
         .map(|(name, value)| {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             // A value of several lines would be several fields.
-            format!("{name}:{}", value.split_whitespace().collect::<Vec<_>>().join(" "))
+            let one_line: Vec<&str> =
+                value.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty()).collect();
+            format!("{name}:{}", one_line.join(" "))
         })
         .collect();
     Ok(lines.join("\n"))
@@ -81,8 +83,17 @@ pub(in crate::coze) fn lines(text: &str, form: &[(String, Option<String>)]) -> R
 /// The values of a form's fields in a text: a JSON object, or lines `name:
 /// value`; of a form with one field the text is its value.
 fn values(text: &str, form: &[(String, Option<String>)]) -> Result<Map<String, Value>, NoForm> {
-    if let Ok(Value::Object(map)) = serde_json::from_str(text) {
-        return Ok(map);
+    let is_field = |name: &String| form.iter().any(|(known, _)| known == name);
+    let refused = || {
+        let names: Vec<&str> = form.iter().map(|(name, _)| name.as_str()).collect();
+        NoForm(names.join(", "))
+    };
+    match serde_json::from_str::<Value>(text) {
+        Ok(Value::Object(map)) if !map.is_empty() && map.keys().all(is_field) => return Ok(map),
+        // A field that nobody asked for would break the node, or be lost. The
+        // one field of a form may be an object itself.
+        Ok(Value::Object(_)) if form.len() != 1 => return Err(refused()),
+        _ => {}
     }
     let mut map = Map::new();
     let mut strange = false;
@@ -102,10 +113,7 @@ fn values(text: &str, form: &[(String, Option<String>)]) -> Result<Map<String, V
             map.insert(name.clone(), typed(text.trim(), kind.as_deref()));
             Ok(map)
         }
-        _ if strange || map.is_empty() => {
-            let names: Vec<&str> = form.iter().map(|(name, _)| name.as_str()).collect();
-            Err(NoForm(names.join(", ")))
-        }
+        _ if strange || map.is_empty() => Err(refused()),
         _ => Ok(map),
     }
 }
@@ -136,10 +144,10 @@ mod tests {
         for text in ["days: 3\n\n name:  Ann: the first ", "name：Ann: the first\r\ndays:3"] {
             assert_eq!(Value::Object(values(text, &form()).unwrap()), expected, "{text}");
         }
-        let text = r#"{"days": 3, "other": [1]}"#;
-        assert_eq!(Value::Object(values(text, &form()).unwrap()), json!({"days": 3, "other": [1]}));
+        let text = r#"{"days": [3]}"#;
+        assert_eq!(Value::Object(values(text, &form()).unwrap()), json!({"days": [3]}));
         assert_eq!(lines("days: 3\nname: Ann", &form()).unwrap(), "days:3\nname:Ann");
-        assert_eq!(lines(r#"{"name": "a\nb: c"}"#, &form()).unwrap(), "name:a b: c");
+        assert_eq!(lines(r#"{"name": "a  z\nb: c"}"#, &form()).unwrap(), "name:a  z b: c");
     }
 
     #[test]
@@ -149,11 +157,14 @@ mod tests {
         assert_eq!(Value::Object(values(" 7 ", one).unwrap()), json!({"days": 7}));
         assert_eq!(Value::Object(values("many", one).unwrap()), json!({"days": "many"}));
         assert_eq!(Value::Object(values("days: 7", one).unwrap()), json!({"days": 7}));
+        assert_eq!(Value::Object(values(r#"{"a": 1}"#, one).unwrap()), json!({"days": {"a": 1}}));
     }
 
     #[test]
     fn anything_else_is_no_answer() {
-        for text in ["three days", "days: 3\nplus two", "place: here", "", "[1]"] {
+        for text in
+            ["three days", "days: 3\nplus two", "place: here", "", "[1]", "{}", r#"{"days": 3, "x\ny": 1}"#]
+        {
             assert!(values(text, &form()).is_err(), "{text}");
         }
     }

@@ -126,7 +126,9 @@ impl Run {
         if self.waits_no_more(&failure) {
             failure = Failure { log_id: failure.log_id, detail: failure.detail, ..unanswerable() };
         }
-        let gone = self.account.misplaced || error::is_forgotten(&failure);
+        // A workflow's run lies in no conversation that Coze could forget.
+        let gone =
+            self.account.misplaced || (self.target.callee.converses() && error::is_forgotten(&failure));
         let forgotten = gone && !self.account.spoken && self.lent.as_ref().is_some_and(|lent| lent.goes_on());
         if forgotten {
             if let Some(replay) = self.replay.take() {
