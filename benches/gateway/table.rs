@@ -158,7 +158,7 @@ impl Unit {
             Self::KiB => format!("{value:.1} KiB"),
             Self::MiB => format!("{value:.1} MiB"),
             Self::Megabytes => format!("{value:.1} MB"),
-            Self::Times => format!("{value:.1} ×"),
+            Self::Times => format!("{value:.2} ×"),
             Self::Share => format!("{:.0} %", value * 100.0),
         }
     }
