@@ -34,6 +34,8 @@ enum End {
     Asks(usize),
     Ends,
     Fails,
+    /// The client leaves, and keeps the words that it has.
+    Leaves,
     /// Coze is not reached.
     Refused,
     /// The gateway dies.
@@ -48,6 +50,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (0..QUESTIONS.len()).prop_map(End::Asks),
         2 => Just(End::Ends),
         1 => Just(End::Fails),
+        1 => Just(End::Leaves),
         1 => Just(End::Refused),
         1 => Just(End::Dies),
     ];
@@ -130,13 +133,17 @@ impl World {
                 Some(thread)
             }
             Begun::Planned { plan: Plan::Fresh, thread } => {
-                // What may have been an answer begins no run.
-                let open =
-                    |asked: &&Asked| !asked.answered && asked.after == before && self.now - asked.at < DAY;
-                assert!(self.asked.values().find(open).is_none(), "{texts:?} began a run: {:?}", self.asked);
+                // What may have been an answer begins no run: without a name
+                // it never does, however long ago the question was answered.
+                let open = |asked: &Asked| {
+                    let waits = !asked.answered && self.now - asked.at < DAY;
+                    asked.after == before && (waits || before.0.is_none())
+                };
+                assert!(!self.asked.values().any(open), "{texts:?} began a run: {:?}", self.asked);
                 Some(thread)
             }
             Begun::Planned { plan: Plan::Lost, thread } => {
+                self.check_lost(&before);
                 let ending = if before.0.is_some() { Ending::Forgotten } else { Ending::Refused };
                 thread.end(ending).store().await.unwrap();
                 // Who was told to start again under a name may do so.
@@ -147,9 +154,19 @@ impl World {
                 }
                 None
             }
-            Begun::Lost | Begun::Busy(_) => None,
+            Begun::Lost => {
+                self.check_lost(&before);
+                None
+            }
+            Begun::Busy(_) => None,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// What is refused without a name has a question just before it.
+    fn check_lost(&self, before: &(Option<String>, Vec<String>)) {
+        let stood = self.asked.values().any(|asked| asked.after == *before);
+        assert!(before.0.is_some() || stood, "nothing was asked at the end of {before:?}: {:?}", self.asked);
     }
 
     async fn end(
@@ -183,6 +200,11 @@ impl World {
                 Ending::Ran
             }
             End::Fails => Ending::Failed,
+            End::Leaves => {
+                self.said[who] = texts;
+                self.said[who].push("hm".to_owned());
+                Ending::Cut(None)
+            }
             End::Refused => {
                 // Then it waits as before.
                 if let Some(event) = resumed {
