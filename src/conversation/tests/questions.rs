@@ -333,3 +333,35 @@ async fn the_one_question_that_waits_is_resumed() {
     }
     assert_eq!(world.asked.values().filter(|asked| asked.answered).count(), 4);
 }
+
+#[tokio::test]
+async fn a_question_that_coze_has_forgotten_or_that_led_to_another_was_asked_all_the_same() {
+    let mut world = World::new();
+    let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+    world.step(Step::Begin { who: 0, word: 0, end: End::Asks(0) }).await;
+    world.step(Step::Say { who: 0, word: 1, end: End::Asks(1) }).await;
+    let (first, second) = (texts(&["a", "where?", "b"]), texts(&["a", "where?", "b", "when?", "c"]));
+    assert!(matches!(world.begin(0, &first, 1).await, Begun::Lost));
+    let thread = world.request(0, &second, 1).await.expect("resumed");
+    thread.end(Ending::Forgotten).store().await.unwrap();
+    for late in [first, second] {
+        assert!(matches!(world.begin(0, &late, 1).await, Begun::Lost), "{late:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_question_that_was_cut_stands_where_its_client_was_told_it() {
+    let world = World::new();
+    let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+    let Begun::Planned { mut thread, .. } = world.begin(0, &texts(&["a"]), 1).await else {
+        panic!("planned")
+    };
+    thread.hear(&Text::Plain("where? here".into()));
+    thread.cut("where?".len());
+    thread.ask(Question { run: true, asked_at: world.now, ..Question::default() });
+    let chat = Chat { conversation: "event", section: None, id: "event" };
+    thread.end(Ending::Answered { chat, asked: true }).store().await.unwrap();
+    assert!(matches!(world.begin(0, &texts(&["a", "where?", "b"]), 1).await, Begun::Lost));
+    let other = world.begin(0, &texts(&["a", "who?", "b"]), 1).await;
+    assert!(matches!(other, Begun::Planned { plan: Plan::Fresh, .. }), "{other:?}");
+}
