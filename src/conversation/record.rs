@@ -26,7 +26,8 @@ pub struct Record {
     /// client.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "hex")]
     pub head: Option<Key>,
-    /// How the transcript begins.
+    /// How the transcript begins; of a workflow all of it up to the question,
+    /// as its client was told that.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "hex")]
     pub root: Option<Key>,
     /// The system text in force.
@@ -116,6 +117,24 @@ pub enum State {
 }
 
 impl Record {
+    /// Whether its client has a name for it.
+    pub(super) fn is_named(&self) -> bool {
+        self.name.is_some() || self.by_id
+    }
+
+    /// Whether it is a workflow's question that must not be answered twice.
+    /// Under a name there is one at most, and its state says so.
+    pub(super) fn is_guarded(&self) -> bool {
+        !self.is_named() && self.question.as_ref().is_some_and(|question| question.run)
+    }
+
+    /// What is left of a question once it waits no more.
+    pub(super) fn close(mut self) -> Self {
+        // Nothing is filled in any more.
+        self.question.iter_mut().for_each(|question| question.form.clear());
+        Self { state: State::Answered, ..self }
+    }
+
     /// Coze has begun a new section of its conversation: from now on nothing
     /// has been said there. That is the head of its space.
     pub fn clear(&mut self, space: Key, section: Option<String>) {

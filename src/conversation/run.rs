@@ -3,12 +3,14 @@
 //! A workflow has no conversation, only questions that wait for a day. The
 //! head of one is hashed with the day on which it was asked: so one that waits
 //! no more is not found any more, and does not stand in the way of one that
-//! was asked later in the same words. What is left of it is its root, by which
-//! its late answer is known as none.
+//! was asked later in the same words. What is left of it is its root, the head
+//! without a day, by which its late answer is known as none. A transcript
+//! whose last words were no question begins a run.
 
 use super::fingerprint::Fingerprints;
 use super::record::Record;
 use super::{Begun, Conversations, Hold, LEASE, Reading, Wanted};
+use crate::store::kept::give_back_later;
 use crate::store::{By, Claimed, Entry, Id, Outcome, Unavailable};
 
 /// A day, in seconds: as long as a question waits.
@@ -19,8 +21,10 @@ pub(super) fn day(seconds: u64) -> u64 {
     seconds / DAY
 }
 
-/// A question that was lent.
-struct Found {
+/// A question that was lent. Dropped it is put back.
+struct Found(Option<Lent>);
+
+struct Lent {
     hold: Hold,
     entry: Entry,
     abandoned: bool,
@@ -35,7 +39,7 @@ impl Conversations {
         wanted: &Wanted<'_>,
         reading: Reading,
     ) -> Result<Begun, Unavailable> {
-        let (before, root) = (reading.sent.before, reading.root);
+        let before = reading.sent.before;
         let today = day(wanted.now);
         let mut found: Option<Found> = None;
         let mut known = false;
@@ -43,16 +47,16 @@ impl Conversations {
         // come to in the same instant are not told apart: they have the same
         // words from the first to the last.)
         for day in [today, today.saturating_sub(1)] {
-            let by = By::Head { head: prints.on_day(before, day), root };
+            let by = By::Head { head: prints.on_day(before, day), root: before };
             match self.shared.store.claim(by, LEASE).await? {
                 Claimed::Lent { lease, entry, abandoned } => {
-                    let this = Found { hold: self.hold(lease), entry, abandoned };
+                    let this = Found(Some(Lent { hold: self.hold(lease), entry, abandoned }));
                     known = true;
                     if this.waits_no_more(wanted.now) {
-                        self.put_back(this).await?;
+                        this.put_back().await?;
                     } else if let Some(other) = found.take() {
-                        self.put_back(this).await?;
-                        self.put_back(other).await?;
+                        this.put_back().await?;
+                        other.put_back().await?;
                         return Ok(Begun::Lost);
                     } else {
                         found = Some(this);
@@ -60,7 +64,7 @@ impl Conversations {
                 }
                 Claimed::Ambiguous => {
                     if let Some(other) = found.take() {
-                        self.put_back(other).await?;
+                        other.put_back().await?;
                     }
                     return Ok(Begun::Lost);
                 }
@@ -68,30 +72,35 @@ impl Conversations {
                 Claimed::Busy(wait) => return Ok(Begun::Busy(wait)),
             }
         }
-        if let Some(Found { hold, entry, abandoned }) = found {
-            return Ok(self.lent(hold, &entry, abandoned, wanted, reading));
-        }
-        // A run that has ended after a question: what comes next begins anew.
-        match self.shared.store.claim(By::Head { head: before, root }, LEASE).await? {
-            Claimed::Lent { lease, entry, abandoned } => {
-                Ok(self.lent(self.hold(lease), &entry, abandoned, wanted, reading))
-            }
-            Claimed::Ambiguous => Ok(self.unknown(id, wanted, reading, None)),
-            Claimed::Absent { begun } if begun || known => Ok(Begun::Lost),
-            Claimed::Absent { .. } => Ok(self.unknown(id, wanted, reading, None)),
-            Claimed::Busy(wait) => Ok(Begun::Busy(wait)),
-        }
-    }
-
-    async fn put_back(&self, found: Found) -> Result<(), Unavailable> {
-        let Found { hold, entry, abandoned } = found;
-        let outcome = if abandoned { Outcome::Abandon } else { Outcome::Keep(entry) };
-        self.shared.store.settle(hold.lease, outcome).await.map(|_| ())
+        Ok(match found.and_then(|mut found| found.0.take()) {
+            Some(Lent { hold, entry, abandoned }) => self.lent(hold, &entry, abandoned, wanted, reading),
+            None if known => Begun::Lost,
+            None => self.unknown(id, wanted, reading, None),
+        })
     }
 }
 
 impl Found {
     fn waits_no_more(&self, now: u64) -> bool {
-        Record::from_bytes(&self.entry.value).is_some_and(|record| record.is_overdue(now))
+        let entry = self.0.as_ref().map(|lent| &lent.entry);
+        entry.and_then(|entry| Record::from_bytes(&entry.value)).is_some_and(|record| record.is_overdue(now))
+    }
+
+    /// Puts it back at once. Left half-way it is put back all the same.
+    async fn put_back(mut self) -> Result<(), Unavailable> {
+        let Some(Lent { hold, entry, abandoned }) = &self.0 else { return Ok(()) };
+        let outcome = if *abandoned { Outcome::Abandon } else { Outcome::Keep(entry.clone()) };
+        let store = std::sync::Arc::clone(hold.memory.store());
+        store.settle(hold.lease, outcome).await?;
+        self.0 = None;
+        Ok(())
+    }
+}
+
+impl Drop for Found {
+    fn drop(&mut self) {
+        if let Some(Lent { hold, entry, abandoned }) = self.0.take() {
+            give_back_later(hold.memory.store(), hold.lease, entry, abandoned);
+        }
     }
 }

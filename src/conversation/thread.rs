@@ -37,6 +37,8 @@ pub struct Thread {
     /// Whether Coze knows the conversation no more.
     forgotten: bool,
     said: String,
+    /// How much of the answer its client was told, in bytes, if not all.
+    told: Option<usize>,
     /// What the answer is, if it is a question that takes more than words.
     question: Option<Question>,
 }
@@ -158,7 +160,7 @@ impl Thread {
             Plan::Rebuild { .. } => Sent::Fresh { messages: messages + 1 },
             Plan::Detached | Plan::Fresh | Plan::Lost => Sent::Fresh { messages },
         };
-        let (forgotten, said, question) = (false, String::new(), None);
+        let (forgotten, said, told, question) = (false, String::new(), None, None);
         Self {
             memory,
             held,
@@ -172,6 +174,7 @@ impl Thread {
             delta,
             forgotten,
             said,
+            told,
             question,
         }
     }
@@ -263,33 +266,38 @@ impl Thread {
         self.question = Some(question);
     }
 
+    /// Takes note that of the answer its client was told so many bytes only.
+    pub fn cut(&mut self, told: usize) {
+        self.told = Some(told);
+    }
+
     /// Ends the turn; gives what to store.
     pub fn end(self, ending: Ending<'_>) -> Settlement {
         let old = self.place().map(str::to_owned);
-        let Self { memory, held, space, before, chain, root, system, sent, said, delta, question, .. } = self;
+        let Self {
+            memory, held, space, before, chain, root, system, sent, said, told, delta, question, ..
+        } = self;
         let draft = Draft { before, root, system, delta, sent };
+        let guarded = draft.before.is_guarded().then(|| draft.before.clone().close());
+        let asks = matches!(ending, Ending::Answered { asked: true, .. });
+        let told = told.and_then(|told| said.get(..told)).unwrap_or(&said);
+        let head_after = |text: &str| {
+            let mut chain = chain.clone()?;
+            chain.push_answer(text);
+            Some(chain.head())
+        };
         let after = match ending {
             Ending::Answered { chat, asked } => {
-                let head = chain.map(|mut chain| {
-                    chain.push_answer(&said);
-                    chain.head()
-                });
                 let state = if asked { State::Asked } else { State::Answered };
-                Some(Record { question, ..draft.advance(chat, chat.id, head, state) })
+                let is_run = question.as_ref().is_some_and(|question| question.run);
+                let after = draft.advance(chat, chat.id, head_after(&said), state);
+                // What a workflow asks is known by all up to there.
+                let root = if is_run { head_after(told) } else { after.root };
+                Some(Record { question, root, ..after })
             }
             // Only where it has asked before does anything depend on it.
             Ending::Ran if draft.before.question.is_none() => None,
-            Ending::Ran => {
-                let head = chain.map(|mut chain| {
-                    chain.push_answer(&said);
-                    chain.head()
-                });
-                let root = draft.before.root.or(draft.root);
-                let mut before = draft.before;
-                // Nothing is filled in any more.
-                before.question.iter_mut().for_each(|question| question.form.clear());
-                Some(Record { head, root, state: State::Answered, ..before })
-            }
+            Ending::Ran => Some(Record { head: head_after(&said), ..draft.before.close() }),
             Ending::Cut(Some(chat)) => {
                 // The last chat that is known to be good, if there is one.
                 let good = match &draft.sent {
@@ -306,16 +314,24 @@ impl Thread {
                 // What there was before has not been touched.
                 Sent::Fresh { .. } => draft.put_back(),
             },
-            Ending::Forgotten => None,
+            // What was once asked stays known.
+            Ending::Forgotten => guarded.clone(),
         };
         let now = after.as_ref().and_then(|record| Some(record.place.as_ref()?.conversation.clone()));
         let question = after.as_ref().and_then(|record| record.question.as_ref());
         let lasting = question.is_some_and(|question| question.run);
+        // A question that follows another one is one of its own: neither is
+        // answered twice.
+        let (after, next) = match (after, guarded) {
+            (Some(after), Some(guarded)) if asks => (Some(guarded), Some(after)),
+            (after, _) => (after, None),
+        };
+        let next = next.map(|record| memory.entry(Id::random(), space, &record));
         let outcome = match after {
             Some(record) => Outcome::Keep(memory.entry(held.id(), space, &record)),
             None => Outcome::Drop,
         };
-        Settlement { memory, held, outcome, lasting, old, now }
+        Settlement { memory, held, outcome, next, lasting, old, now }
     }
 }
 

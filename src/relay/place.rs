@@ -101,7 +101,7 @@ impl Relay {
         let mut lent = Lent::new(thread, self.clone());
         let mut plan = plan;
         if plan == Plan::Lost {
-            // A name is free again; without one, what begins like this stays
+            // A name is free again; without one, that it was asked stays
             // known.
             lent.end(if wanted.name.is_some() { Ending::Forgotten } else { Ending::Refused }).await;
             return Err(Unplaced::Failed(unanswerable()));

@@ -11,11 +11,19 @@ pub(super) struct Shaping {
     cut: Option<Cut>,
     tags: Option<ThinkTags>,
     stopped: bool,
+    /// How much of the answer was passed on while stop strings are searched
+    /// for, in bytes.
+    passed: usize,
 }
 
 impl Shaping {
     pub(super) fn new(stop: &StopWords, think_tags: bool) -> Self {
-        Self { cut: stop.search(), tags: think_tags.then(ThinkTags::default), stopped: false }
+        Self { cut: stop.search(), tags: think_tags.then(ThinkTags::default), stopped: false, passed: 0 }
+    }
+
+    /// How much of the answer a stop string has let through, in bytes.
+    pub(super) fn passed(&self) -> usize {
+        self.passed
     }
 
     /// Whether a stop string has ended the answer.
@@ -48,6 +56,7 @@ impl Shaping {
     }
 
     fn plain(&mut self, text: String, sink: &mut dyn FnMut(Event<'_>)) {
+        self.passed += text.len();
         if !text.is_empty() {
             self.tagged(Event::Text(Text::Plain(Cow::Owned(text))), sink);
         }

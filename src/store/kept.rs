@@ -62,6 +62,14 @@ impl Drop for Making {
     }
 }
 
+/// Puts back what a claim has lent, in the background.
+pub fn give_back_later(store: &Arc<dyn Store>, lease: Lease, entry: Entry, abandoned: bool) {
+    let store = Arc::clone(store);
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(async move { give_back(&*store, lease, entry, abandoned).await });
+    }
+}
+
 async fn give_back(store: &dyn Store, lease: Lease, entry: Entry, abandoned: bool) {
     let outcome = if abandoned {
         // It stays so: what has happened to it is not known.

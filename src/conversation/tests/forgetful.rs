@@ -12,6 +12,14 @@ struct Forgetful {
     stores: Mutex<Vec<Arc<Memory>>>,
     /// The next claim finds out that everything is forgotten.
     strange: AtomicBool,
+    /// After so many claims more comes one that fails, or never ends.
+    fails_after: Mutex<Option<(usize, Fails)>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fails {
+    WithAnError,
+    Never,
 }
 
 impl Forgetful {
@@ -44,7 +52,19 @@ impl Store for Forgetful {
             if self.strange.swap(false, Ordering::SeqCst) {
                 return Err(Unavailable("it has another secret".to_owned()));
             }
-            self.now().claim(by, lease).await
+            let fails = match &mut *self.fails_after.lock().unwrap() {
+                Some((0, fails)) => Some(*fails),
+                Some((left, _)) => {
+                    *left -= 1;
+                    None
+                }
+                None => None,
+            };
+            match fails {
+                Some(Fails::WithAnError) => Err(Unavailable("it is away".to_owned())),
+                Some(Fails::Never) => std::future::pending().await,
+                None => self.now().claim(by, lease).await,
+            }
         })
     }
 
@@ -79,7 +99,11 @@ impl Store for Forgetful {
 
 #[tokio::test]
 async fn after_the_store_has_forgotten_its_secret_a_name_is_looked_for_under_the_new_one() {
-    let store = Arc::new(Forgetful { stores: Mutex::new(vec![memory()]), strange: AtomicBool::new(false) });
+    let store = Arc::new(Forgetful {
+        stores: Mutex::new(vec![memory()]),
+        strange: AtomicBool::new(false),
+        fails_after: Mutex::default(),
+    });
     let old = Client { memory: Conversations::new(store.clone()), ..client() };
     old.begin(Some("n"), &["one"]).await.answer("c1", "1", "a").await;
     assert_eq!(old.begin(Some("n"), &["two"]).await.note, "continued");
@@ -90,4 +114,47 @@ async fn after_the_store_has_forgotten_its_secret_a_name_is_looked_for_under_the
     begun.answer("c2", "2", "a").await;
     let young = Client { memory: Conversations::new(store.clone()), ..client() };
     assert_eq!(young.begin(Some("n"), &["four"]).await.note, "continued");
+}
+
+#[tokio::test]
+async fn a_question_whose_answer_gets_no_further_is_put_back() {
+    for fails in [Fails::WithAnError, Fails::Never] {
+        let store = Arc::new(Forgetful {
+            stores: Mutex::new(vec![memory()]),
+            strange: AtomicBool::new(false),
+            fails_after: Mutex::default(),
+        });
+        let client = Client { memory: Conversations::new(store.clone()), ..client() };
+        let client = client.elsewhere(|space| space.kind = "workflow");
+        let mut asking = client.begin(None, &["a"]).await;
+        asking.thread.hear(&Text::Plain("where?".into()));
+        asking.thread.ask(Question { run: true, asked_at: 864_000, ..Question::default() });
+        let chat = Chat { conversation: "event", section: None, id: "event" };
+        asking.end(Ending::Answered { chat, asked: true }).await;
+        // Of today it is found; what was asked yesterday nobody says.
+        *store.fails_after.lock().unwrap() = Some((1, fails));
+        let prompt = said(&["a", "where?", "b"]);
+        let (space, now) = (client.space, 864_000 + 3600);
+        let wanted = Wanted { space, name: None, whole: false, prompt: &prompt, history_rounds: 100, now };
+        {
+            let mut begin = std::pin::pin!(client.memory.begin(&wanted));
+            match fails {
+                Fails::WithAnError => assert!(begin.as_mut().await.is_err()),
+                Fails::Never => assert!(futures_util::poll!(&mut begin).is_pending()),
+            }
+            assert!(client.memory.store().list(None, 1).await.unwrap()[0].lent);
+        }
+        *store.fails_after.lock().unwrap() = None;
+        let free = async {
+            while client.memory.store().list(None, 1).await.unwrap()[0].lent {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), free).await.expect("it is put back");
+        let resumed = client.memory.begin(&wanted).await.unwrap();
+        assert!(
+            matches!(resumed, Begun::Planned { plan: Plan::Resume { .. }, .. }),
+            "{fails:?}: {resumed:?}"
+        );
+    }
 }

@@ -34,6 +34,8 @@ enum End {
     Asks(usize),
     Ends,
     Fails,
+    /// The client leaves, and keeps the words that it has.
+    Leaves,
     /// Coze is not reached.
     Refused,
     /// The gateway dies.
@@ -48,6 +50,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (0..QUESTIONS.len()).prop_map(End::Asks),
         2 => Just(End::Ends),
         1 => Just(End::Fails),
+        1 => Just(End::Leaves),
         1 => Just(End::Refused),
         1 => Just(End::Dies),
     ];
@@ -130,13 +133,17 @@ impl World {
                 Some(thread)
             }
             Begun::Planned { plan: Plan::Fresh, thread } => {
-                // What may have been an answer begins no run.
-                let open =
-                    |asked: &&Asked| !asked.answered && asked.after == before && self.now - asked.at < DAY;
-                assert!(self.asked.values().find(open).is_none(), "{texts:?} began a run: {:?}", self.asked);
+                // What may have been an answer begins no run: without a name
+                // it never does, however long ago the question was answered.
+                let open = |asked: &Asked| {
+                    let waits = !asked.answered && self.now - asked.at < DAY;
+                    asked.after == before && (waits || before.0.is_none())
+                };
+                assert!(!self.asked.values().any(open), "{texts:?} began a run: {:?}", self.asked);
                 Some(thread)
             }
             Begun::Planned { plan: Plan::Lost, thread } => {
+                self.check_lost(&before);
                 let ending = if before.0.is_some() { Ending::Forgotten } else { Ending::Refused };
                 thread.end(ending).store().await.unwrap();
                 // Who was told to start again under a name may do so.
@@ -147,9 +154,19 @@ impl World {
                 }
                 None
             }
-            Begun::Lost | Begun::Busy(_) => None,
+            Begun::Lost => {
+                self.check_lost(&before);
+                None
+            }
+            Begun::Busy(_) => None,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// What is refused without a name has a question just before it.
+    fn check_lost(&self, before: &(Option<String>, Vec<String>)) {
+        let stood = self.asked.values().any(|asked| asked.after == *before);
+        assert!(before.0.is_some() || stood, "nothing was asked at the end of {before:?}: {:?}", self.asked);
     }
 
     async fn end(
@@ -183,6 +200,11 @@ impl World {
                 Ending::Ran
             }
             End::Fails => Ending::Failed,
+            End::Leaves => {
+                self.said[who] = texts;
+                self.said[who].push("hm".to_owned());
+                Ending::Cut(None)
+            }
             End::Refused => {
                 // Then it waits as before.
                 if let Some(event) = resumed {
@@ -310,4 +332,36 @@ async fn the_one_question_that_waits_is_resumed() {
         world.step(Step::Say { who, word: 2, end: End::Ends }).await;
     }
     assert_eq!(world.asked.values().filter(|asked| asked.answered).count(), 4);
+}
+
+#[tokio::test]
+async fn a_question_that_coze_has_forgotten_or_that_led_to_another_was_asked_all_the_same() {
+    let mut world = World::new();
+    let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+    world.step(Step::Begin { who: 0, word: 0, end: End::Asks(0) }).await;
+    world.step(Step::Say { who: 0, word: 1, end: End::Asks(1) }).await;
+    let (first, second) = (texts(&["a", "where?", "b"]), texts(&["a", "where?", "b", "when?", "c"]));
+    assert!(matches!(world.begin(0, &first, 1).await, Begun::Lost));
+    let thread = world.request(0, &second, 1).await.expect("resumed");
+    thread.end(Ending::Forgotten).store().await.unwrap();
+    for late in [first, second] {
+        assert!(matches!(world.begin(0, &late, 1).await, Begun::Lost), "{late:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_question_that_was_cut_stands_where_its_client_was_told_it() {
+    let world = World::new();
+    let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+    let Begun::Planned { mut thread, .. } = world.begin(0, &texts(&["a"]), 1).await else {
+        panic!("planned")
+    };
+    thread.hear(&Text::Plain("where? here".into()));
+    thread.cut("where?".len());
+    thread.ask(Question { run: true, asked_at: world.now, ..Question::default() });
+    let chat = Chat { conversation: "event", section: None, id: "event" };
+    thread.end(Ending::Answered { chat, asked: true }).store().await.unwrap();
+    assert!(matches!(world.begin(0, &texts(&["a", "where?", "b"]), 1).await, Begun::Lost));
+    let other = world.begin(0, &texts(&["a", "who?", "b"]), 1).await;
+    assert!(matches!(other, Begun::Planned { plan: Plan::Fresh, .. }), "{other:?}");
 }

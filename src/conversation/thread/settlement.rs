@@ -1,7 +1,7 @@
 //! What the store has to be told at the end of a turn.
 
 use super::{Conversations, Held};
-use crate::store::{Outcome, Settled, Unavailable};
+use crate::store::{Entry, Outcome, Settled, Unavailable};
 
 /// What the store has to be told at the end of a turn.
 #[derive(Debug)]
@@ -10,6 +10,8 @@ pub struct Settlement {
     pub(super) memory: Conversations,
     pub(super) held: Held,
     pub(super) outcome: Outcome,
+    /// A workflow's question that has followed another one.
+    pub(super) next: Option<Entry>,
     /// Whether a process that is killed must not lose it: what answers a
     /// workflow's question that nobody knows of would begin a run.
     pub(super) lasting: bool,
@@ -38,8 +40,14 @@ impl Settlement {
     /// If the store is away. What was lent then is given back by itself, as
     /// an abandoned turn.
     pub async fn store(self) -> Result<Settled, Unavailable> {
-        let Self { memory, held, outcome, lasting, .. } = self;
+        let Self { memory, held, outcome, next, lasting, .. } = self;
         let store = &memory.shared.store;
+        // First of all: until it is there the one before is lent, and nobody
+        // answers that again.
+        if let Some(next) = next {
+            let inserted = store.insert_for_good(next).await;
+            memory.seen(inserted)?;
+        }
         match (held, outcome) {
             (Held::Lent(hold), outcome) => {
                 let settled = store.settle(hold.lease, outcome).await;

@@ -33,7 +33,11 @@ impl Run {
             Finish::Completed => Ended::Answered,
             // A workflow has asked all of its question, whatever of it the
             // client was told: who goes on by a name can answer it.
-            Finish::StopWord if self.account.event.is_some() => Ended::Answered,
+            Finish::StopWord if self.account.event.is_some() => {
+                let told = self.shaping.passed();
+                self.lent.iter_mut().for_each(|lent| lent.cut(told));
+                Ended::Answered
+            }
             Finish::StopWord => Ended::Cut,
         };
         match self.conclude(end) {

@@ -97,6 +97,45 @@ async fn no_question_is_answered_twice_or_by_something_else() {
 }
 
 #[tokio::test]
+async fn a_question_is_in_the_way_of_no_chat_that_begins_alike() {
+    let (coze, gateway) = start().await;
+    let talk = Talk::new(&gateway, &coze, "trip");
+    assert_eq!(talk.says(&["plan a trip"]).await.text(), WHERE);
+    // Another chat of the same key, which was not asked anything there.
+    for _ in 0..2 {
+        let other = talk.says(&["plan a trip", "Take a walk.", "where?"]).await;
+        assert_eq!((other.text(), other.note()), (WHERE, "new"));
+    }
+    let longer = talk.says(&["plan a trip", "Take a walk.", "how?", "On foot.", "where?"]).await;
+    assert_eq!((longer.text(), longer.note()), (WHERE, "new"));
+    assert_eq!(runs(&coze), (4, 0));
+    assert_eq!(talk.says(&["plan a trip", WHERE, "Oslo"]).await.text(), WHEN);
+}
+
+#[tokio::test]
+async fn what_comes_after_an_answered_question_begins_a_run_however_the_last_one_ended() {
+    let (coze, gateway) = start().await;
+    let talk = Talk::new(&gateway, &coze, "trip");
+    let turns = ["plan a trip", WHERE, "Oslo", WHEN, "winter", FORM, "days: 3\nname: Ann", PLAN];
+    for end in [1, 3, 5, 7] {
+        assert_eq!(talk.says(&turns[..end]).await.text(), turns[end]);
+    }
+    // One that is regenerated, and one that follows words cut short.
+    for _ in 0..2 {
+        let again = talk.says(&[&turns[..], &["another trip"]].concat()).await;
+        assert_eq!((again.text(), again.note()), (WHERE, "new"));
+    }
+    let after_a_cut = talk.says(&[&turns[..], &["thanks", "You are w", "a third trip"]].concat()).await;
+    assert_eq!((after_a_cut.text(), after_a_cut.note()), (WHERE, "new"));
+    assert_eq!(runs(&coze), (4, 3));
+    // But what was once asked stays asked.
+    for end in [3, 5, 7] {
+        assert_eq!(talk.says(&turns[..end]).await.error(), (409, "conversation_lost"), "{end}");
+    }
+    assert_eq!(runs(&coze), (4, 3));
+}
+
+#[tokio::test]
 async fn of_answers_at_the_same_time_one_counts() {
     let (coze, gateway) = start().await;
     let talk = Talk::new(&gateway, &coze, "trip");
