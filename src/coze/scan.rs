@@ -2,10 +2,10 @@
 //!
 //! In comes text, out come the names of its fields and their values as they
 //! stand there. Coze writes compact, flat objects, most of which is not
-//! needed; a parser that decodes every name and visits every value costs four
-//! times as much. What is accepted here is JSON, and everything that is not
-//! plain (an escape in a name, deep nesting, a fault) is `None`: then a whole
-//! parser decides, and words the error.
+//! needed: to pass over that takes a sixth fewer instructions than to have a
+//! parser ignore it. What is accepted here is JSON, and everything that is
+//! not plain (an escape in a name, deep nesting, a fault) is `None`: then a
+//! whole parser decides, and words the error.
 
 /// How deep values may be nested.
 const MAX_DEPTH: usize = 8;
