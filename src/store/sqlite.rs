@@ -145,7 +145,7 @@ impl Store for Sqlite {
     }
 
     fn insert(&self, entry: Entry) -> Pending<'_, ()> {
-        if !self.desk.trusted.load(Ordering::Relaxed) {
+        if !self.desk.trusted.load(Ordering::Acquire) {
             return self.insert_for_good(entry);
         }
         let task = Box::new(Unasked { entry, desk: Arc::clone(&self.desk) });

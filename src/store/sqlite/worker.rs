@@ -103,11 +103,7 @@ pub(super) fn work(file: &Connection, mut steps: Steps<'_>, desk: &Desk) {
         match desk.queue.next(&mut batch, done, has_journal.then_some(IDLE)) {
             Next::Batch => {
                 done = batch.len();
-                let written = steps.tally.last;
-                let went_well = run(&mut steps, &mut batch);
-                // What only reads says nothing of whether rows can be written.
-                has_failed = !went_well || (has_failed && steps.tally.last == written);
-                desk.trusted.store(!has_failed && steps.is_alone(), Ordering::Relaxed);
+                run(&mut steps, &mut batch, desk, &mut has_failed);
                 has_journal = true;
             }
             Next::Idle => {
@@ -119,14 +115,16 @@ pub(super) fn work(file: &Connection, mut steps: Steps<'_>, desk: &Desk) {
     }
 }
 
-/// Does tasks together, or if one of them fails, each alone. Whether all of
-/// them were done.
-fn run(steps: &mut Steps<'_>, batch: &mut Vec<Box<dyn Task>>) -> bool {
-    match together(steps, batch) {
-        Ok(()) => {
-            batch.drain(..).for_each(|task| task.answer(None));
-            return true;
-        }
+/// Does tasks together, or if one of them fails, each alone.
+fn run(steps: &mut Steps<'_>, batch: &mut Vec<Box<dyn Task>>, desk: &Desk, has_failed: &mut bool) {
+    let written = steps.tally.last;
+    let done = together(steps, batch);
+    // What only reads says nothing of whether rows can be written.
+    *has_failed = done.is_err() || (*has_failed && steps.tally.last == written);
+    // Before anybody is answered: who is, and asks again, finds it so.
+    desk.trusted.store(!*has_failed && steps.is_alone(), Ordering::Release);
+    match done {
+        Ok(()) => batch.drain(..).for_each(|task| task.answer(None)),
         Err(Failure { error, is_step: true }) if batch.len() > 1 => {
             tracing::warn!(%error, "a step of the state store failed; those that were done with it are done again");
             for mut task in batch.drain(..) {
@@ -138,7 +136,6 @@ fn run(steps: &mut Steps<'_>, batch: &mut Vec<Box<dyn Task>>) -> bool {
             batch.drain(..).for_each(|task| task.answer(Some(unavailable(&error))));
         }
     }
-    false
 }
 
 /// Why a transaction was taken back.
