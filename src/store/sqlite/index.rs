@@ -1,25 +1,27 @@
 //! What rows of the file are found by, in memory.
 //!
 //! In come keys and the numbers of rows, out come the numbers of rows that
-//! may have a key: only the row itself says. 24 bits of a key and 40 of a
-//! number make one word, so that a million entries take 40 to 50 MB and are
-//! read from the file in less than a second. Never touches the file.
+//! may have a key: only the row itself says. Never touches the file.
+
+mod keys;
 
 use std::collections::BTreeSet;
 
 use super::super::Key;
-
-/// Bits of a word that are a row's number.
-const SEQ_BITS: u32 = 40;
-
-/// The highest number that a row may have.
-pub(super) const LAST: u64 = (1 << SEQ_BITS) - 1;
+use keys::Keys;
+pub(super) use keys::{LAST, Word};
 
 /// What is known of rows. Changes can be taken back until they are kept.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    sets: [BTreeSet<u64>; 5],
-    changes: Vec<(Kind, u64, Change)>,
+    ids: Keys,
+    heads: Keys,
+    roots: Keys,
+    names: Keys,
+    /// The numbers of rows that others have taken the place of. In order, so
+    /// that neighbours are removed together.
+    replaced: BTreeSet<u64>,
+    changes: Vec<Change>,
 }
 
 /// What a row is found by.
@@ -30,56 +32,82 @@ pub(super) enum Kind {
     Head,
     Root,
     Name,
-    /// By nothing: another row has taken its place.
-    Replaced,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Change {
-    Added,
-    Removed,
+    Added(Kind, Word),
+    Removed(Kind, Word),
+    Replaced(u64),
+    Swept(u64),
+}
+
+/// What the rows of a file are found by, as it is read.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) ids: Vec<Word>,
+    pub(super) heads: Vec<Word>,
+    pub(super) roots: Vec<Word>,
+    pub(super) names: Vec<Word>,
+    pub(super) replaced: Vec<u64>,
 }
 
 impl Index {
-    /// An index of rows that are written, from the words of each kind.
-    pub(super) fn of(words: [Vec<u64>; 5]) -> Self {
-        Self { sets: words.map(BTreeSet::from_iter), changes: Vec::new() }
+    /// An index of rows that are written.
+    pub(super) fn of(found: Found) -> Self {
+        let Found { ids, heads, roots, names, replaced } = found;
+        Self {
+            ids: ids.into_iter().collect(),
+            heads: heads.into_iter().collect(),
+            roots: roots.into_iter().collect(),
+            names: names.into_iter().collect(),
+            replaced: replaced.into_iter().collect(),
+            changes: Vec::new(),
+        }
     }
 
     pub(super) fn add(&mut self, kind: Kind, key: &Key, seq: u64) {
-        self.change(kind, word(key, seq), Change::Added);
+        let word = Word::new(key, seq);
+        if self.keys_mut(kind).insert(word) {
+            self.changes.push(Change::Added(kind, word));
+        }
     }
 
     pub(super) fn remove(&mut self, kind: Kind, key: &Key, seq: u64) {
-        self.change(kind, word(key, seq), Change::Removed);
+        let word = Word::new(key, seq);
+        if self.keys_mut(kind).remove(word) {
+            self.changes.push(Change::Removed(kind, word));
+        }
     }
 
     /// Notes that another row has taken the place of this one.
     pub(super) fn replace(&mut self, seq: u64) {
-        self.change(Kind::Replaced, seq, Change::Added);
+        if self.replaced.insert(seq) {
+            self.changes.push(Change::Replaced(seq));
+        }
     }
 
     /// Whether a row was replaced and is still there; it is no more.
     pub(super) fn take_replaced(&mut self, seq: u64) -> bool {
-        let is_known = self.set(Kind::Replaced).contains(&seq);
+        let is_known = self.replaced.remove(&seq);
         if is_known {
-            self.change(Kind::Replaced, seq, Change::Removed);
+            self.changes.push(Change::Swept(seq));
         }
         is_known
     }
 
     pub(super) fn is_replaced(&self, seq: u64) -> bool {
-        self.set(Kind::Replaced).contains(&seq)
+        self.replaced.contains(&seq)
     }
 
     pub(super) fn replaced(&self) -> usize {
-        self.set(Kind::Replaced).len()
+        self.replaced.len()
     }
 
     /// The lowest rows without a gap that were replaced, at most `limit`; they
     /// are no more.
     pub(super) fn take_run(&mut self, limit: u64) -> Option<(u64, u64)> {
-        let first = *self.set(Kind::Replaced).first()?;
+        let first = *self.replaced.first()?;
         let end = first.saturating_add(limit.max(1));
         let mut next = first;
         while next < end && self.take_replaced(next) {
@@ -90,18 +118,13 @@ impl Index {
 
     /// The newest row below `before` that may have this key.
     pub(super) fn newest(&self, kind: Kind, key: &Key, before: u64) -> Option<u64> {
-        let words = word(key, 0)..word(key, before.min(LAST));
-        self.set(kind).range(words).next_back().map(|word| word & LAST)
+        self.keys(kind).newest(key, before)
     }
 
-    /// The rows whose ids begin as the lowest one does that begins like `id`
-    /// or above.
-    pub(super) fn next_ids(&self, id: &Key) -> Option<NextIds> {
-        let words = self.set(Kind::Id);
-        let first = *words.range(word(id, 0)..).next()?;
-        let rows = words.range(first..=(first | LAST)).map(|word| word & LAST).collect();
-        let above = (first | LAST).checked_add(1).map(first_key);
-        Some(NextIds { rows, above })
+    /// Rows in the order of the beginnings of their ids, from a beginning on;
+    /// about so many, and all that begin as the last one does.
+    pub(super) fn ids_from(&self, from: Word, count: usize) -> Vec<Word> {
+        self.ids.lowest(from, count)
     }
 
     /// Makes the changes since the last time last.
@@ -111,71 +134,33 @@ impl Index {
 
     /// Takes back the changes since they were kept.
     pub(super) fn take_back(&mut self) {
-        while let Some((kind, word, change)) = self.changes.pop() {
-            let set = self.set_mut(kind);
+        while let Some(change) = self.changes.pop() {
             match change {
-                Change::Added => set.remove(&word),
-                Change::Removed => set.insert(word),
+                Change::Added(kind, word) => self.keys_mut(kind).remove(word),
+                Change::Removed(kind, word) => self.keys_mut(kind).insert(word),
+                Change::Replaced(seq) => self.replaced.remove(&seq),
+                Change::Swept(seq) => self.replaced.insert(seq),
             };
         }
     }
 
-    fn change(&mut self, kind: Kind, word: u64, change: Change) {
-        let set = self.set_mut(kind);
-        let is_changed = match change {
-            Change::Added => set.insert(word),
-            Change::Removed => set.remove(&word),
-        };
-        if is_changed {
-            self.changes.push((kind, word, change));
-        }
-    }
-
-    fn set(&self, kind: Kind) -> &BTreeSet<u64> {
-        let [ids, heads, roots, names, replaced] = &self.sets;
+    fn keys(&self, kind: Kind) -> &Keys {
         match kind {
-            Kind::Id => ids,
-            Kind::Head => heads,
-            Kind::Root => roots,
-            Kind::Name => names,
-            Kind::Replaced => replaced,
+            Kind::Id => &self.ids,
+            Kind::Head => &self.heads,
+            Kind::Root => &self.roots,
+            Kind::Name => &self.names,
         }
     }
 
-    fn set_mut(&mut self, kind: Kind) -> &mut BTreeSet<u64> {
-        let [ids, heads, roots, names, replaced] = &mut self.sets;
+    fn keys_mut(&mut self, kind: Kind) -> &mut Keys {
         match kind {
-            Kind::Id => ids,
-            Kind::Head => heads,
-            Kind::Root => roots,
-            Kind::Name => names,
-            Kind::Replaced => replaced,
+            Kind::Id => &mut self.ids,
+            Kind::Head => &mut self.heads,
+            Kind::Root => &mut self.roots,
+            Kind::Name => &mut self.names,
         }
     }
-}
-
-/// Rows whose ids begin alike.
-#[derive(Debug)]
-pub(super) struct NextIds {
-    pub(super) rows: Vec<u64>,
-    /// The lowest id that begins above them, if there can be one.
-    pub(super) above: Option<Key>,
-}
-
-/// The beginning of a key and the number of a row, in the order of keys.
-pub(super) fn word(key: &Key, seq: u64) -> u64 {
-    let [a, b, c, ..] = *key;
-    u64::from_be_bytes([a, b, c, 0, 0, 0, 0, 0]) | (seq & LAST)
-}
-
-/// The lowest key that begins as a word does.
-fn first_key(word: u64) -> Key {
-    let [a, b, c, ..] = word.to_be_bytes();
-    let mut key = [0; 16];
-    for (byte, begins) in key.iter_mut().zip([a, b, c]) {
-        *byte = begins;
-    }
-    key
 }
 
 #[cfg(test)]
@@ -229,21 +214,5 @@ mod tests {
         }
         let runs = std::array::from_fn(|_| index.take_run(2));
         assert_eq!(runs, [Some((2, 3)), Some((4, 4)), Some((8, 9)), None]);
-    }
-
-    #[test]
-    fn ids_come_in_their_order_by_their_beginnings() {
-        let mut index = Index::default();
-        let highest = [u8::MAX; 16];
-        for (key, seq) in [(highest, 1), (TWIN, 2), (OTHER, 3), (ONE, 4)] {
-            index.add(Kind::Id, &key, seq);
-        }
-        let mut groups = Vec::new();
-        let mut next = Some([0; 16]);
-        while let Some(ids) = next.and_then(|id| index.next_ids(&id)) {
-            groups.push(ids.rows);
-            next = ids.above;
-        }
-        assert_eq!(groups, [vec![2, 4], vec![3], vec![1]]);
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! In come tasks from all sides, in their order; out come batches of them, for
 //! one transaction each. A transaction costs some 20 µs and waking the thread
-//! some 5, so both are shared: after a batch the thread rests for a moment. Who
-//! waits for an answer and works alone is served at once all the same. Bounded.
-//! Never does a task.
+//! some 5, so both are shared: after a batch the thread rests for a moment, and
+//! longer while nobody waits for anything. Who waits for an answer and works
+//! alone is served at once all the same. Bounded. Never does a task.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -21,6 +21,11 @@ const BATCH: usize = 256;
 /// So long the thread rests: a step may take so much longer, and a busy
 /// gateway makes no more than a thousand transactions a second.
 const REST: Duration = Duration::from_millis(1);
+
+/// So long it rests while nobody waits: as much is lost at most when the
+/// process is killed. At 20,000 new entries a second a row costs 2 µs less
+/// than with a rest of 1 ms.
+const LINGER: Duration = Duration::from_millis(10);
 
 /// Whether somebody waits for a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +103,7 @@ impl<T> Queue<T> {
     /// is empty; its size said whether there was much to do.
     pub(super) fn next(&self, batch: &mut Vec<T>, done: usize, idle: Option<Duration>) -> Next {
         let begun = Instant::now();
-        let rested = if done > 0 { begun + REST } else { begun };
+        let (rested, lingered) = if done > 0 { (begun + REST, begun + LINGER) } else { (begun, begun) };
         let mut waiting = self.lock();
         loop {
             let now = Instant::now();
@@ -108,7 +113,8 @@ impl<T> Queue<T> {
                 _ if waiting.closed => Some(now),
                 // Who works alone should not wait for company.
                 length if length >= BATCH || (waiting.waited && done < 2) => Some(now),
-                _ => Some(rested),
+                _ if waiting.waited => Some(rested),
+                _ => Some(lingered),
             };
             match due {
                 Some(due) if due > now => {

@@ -5,10 +5,12 @@
 
 use std::collections::HashSet;
 
+use rusqlite::types::{FromSqlError, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, Result, Row as Columns, Statement, params};
 
 use super::super::{Counts, Entry, Id, Key};
-use super::index::{Index, word};
+use super::index::{Found, Index, Word};
+use super::packed::{Packed, Unpacked};
 
 /// A row, with its lease.
 #[derive(Clone, Debug)]
@@ -24,6 +26,16 @@ pub(super) struct Row {
     pub(super) fence: u64,
     /// Where it was claimed since: until when, and the fence.
     pub(super) lease: Option<(i64, u64)>,
+}
+
+/// What goes into the table of entries.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NewRow<'e> {
+    pub(super) seq: u64,
+    pub(super) prev: Option<u64>,
+    pub(super) entry: &'e Entry,
+    pub(super) used: i64,
+    pub(super) fence: u64,
 }
 
 /// What goes into the table of leases.
@@ -45,11 +57,11 @@ pub(super) struct Tally {
 }
 
 /// A row with its lease.
-const ROWS: &str = "SELECT e.seq, e.prev, e.id, e.root, e.head, e.name, e.space, e.used, e.fence, e.value, \
-                    l.until, l.fence FROM entry AS e LEFT JOIN lease AS l ON l.seq = e.seq";
+const ROWS: &str = "SELECT e.seq, e.prev, e.keys, e.used, e.fence, e.value, l.until, l.fence \
+                    FROM entry AS e LEFT JOIN lease AS l ON l.seq = e.seq";
 
 /// What rows are found by; by their heads only while nobody has claimed them.
-const KEYS: &str = "SELECT e.seq, e.prev, e.id, iif(l.seq IS NULL, e.head, NULL), e.root, e.name \
+const KEYS: &str = "SELECT e.seq, e.prev, e.keys, l.seq IS NOT NULL \
                     FROM entry AS e LEFT JOIN lease AS l ON l.seq = e.seq ORDER BY e.seq DESC";
 
 /// So much room is made at most before it is known to be needed.
@@ -67,7 +79,7 @@ pub(super) struct Rows<'c> {
     above: Statement<'c>,
     keys: Statement<'c>,
     write: Statement<'c>,
-    unname: Statement<'c>,
+    write_keys: Statement<'c>,
     unname_lease: Statement<'c>,
     remove: Statement<'c>,
     remove_run: Statement<'c>,
@@ -89,10 +101,9 @@ impl<'c> Rows<'c> {
             above: file.prepare(&format!("{ROWS} WHERE e.seq > ?1 ORDER BY e.seq LIMIT ?2"))?,
             keys: file.prepare(KEYS)?,
             write: file.prepare(
-                "INSERT INTO entry (seq, prev, id, root, head, name, space, used, fence, value) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                "INSERT INTO entry (seq, prev, keys, used, fence, value) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?,
-            unname: file.prepare("UPDATE entry SET name = NULL WHERE seq = ?1")?,
+            write_keys: file.prepare("UPDATE entry SET keys = ?2 WHERE seq = ?1")?,
             unname_lease: file.prepare("UPDATE lease SET name = NULL WHERE seq = ?1")?,
             remove: file.prepare("DELETE FROM entry WHERE seq = ?1 RETURNING prev")?,
             remove_run: file.prepare("DELETE FROM entry WHERE seq BETWEEN ?1 AND ?2")?,
@@ -148,8 +159,8 @@ impl<'c> Rows<'c> {
     /// that of each row it is known whether a newer one has replaced it.
     pub(super) fn index(&mut self, entries: u64) -> Result<Index> {
         let entries = usize::try_from(entries).unwrap_or_default().min(MOST_RESERVED);
-        let mut words: [Vec<u64>; 5] = Default::default();
-        let [ids, heads, roots, names, replaced] = &mut words;
+        let mut found = Found::default();
+        let Found { ids, heads, roots, names, replaced } = &mut found;
         for words in [&mut *ids, &mut *heads, &mut *roots] {
             words.reserve(entries);
         }
@@ -162,26 +173,29 @@ impl<'c> Rows<'c> {
                 replaced.push(seq);
                 continue;
             }
-            ids.push(word(&columns.get(2)?, seq));
-            for (words, column) in [(&mut *heads, 3), (&mut *roots, 4), (&mut *names, 5)] {
-                words.extend(columns.get::<_, Option<Key>>(column)?.map(|key| word(&key, seq)));
+            let Unpacked { id, head, root, name, space: _ } = unpacked(columns, 2)?;
+            let is_claimed: bool = columns.get(3)?;
+            let head = head.filter(|_| !is_claimed);
+            ids.push(Word::new(&id.0, seq));
+            for (words, key) in [(&mut *heads, head), (&mut *roots, root), (&mut *names, name)] {
+                words.extend(key.map(|key| Word::new(&key, seq)));
             }
         }
-        Ok(Index::of(words))
+        Ok(Index::of(found))
     }
 
     /// Writes a new row, as one that nobody has claimed.
-    pub(super) fn write(&mut self, row: &Row) -> Result<()> {
-        let Row { seq, prev, entry, used, fence, lease: _ } = row;
-        let Entry { id, space, head, name, root, value } = entry;
-        let columns = params![seq, prev, id.0, root, head, name, space, used, fence, value];
-        self.write.execute(columns).map(drop)
+    pub(super) fn write(&mut self, new: &NewRow<'_>) -> Result<()> {
+        let NewRow { seq, prev, entry, used, fence } = new;
+        let keys = Packed::of(entry);
+        self.write.execute(params![seq, prev, keys.bytes(), used, fence, entry.value]).map(drop)
     }
 
     /// Takes its name from a row.
-    pub(super) fn unname(&mut self, seq: u64) -> Result<()> {
-        self.unname.execute([seq])?;
-        self.unname_lease.execute([seq]).map(drop)
+    pub(super) fn unname(&mut self, row: Row) -> Result<()> {
+        let entry = Entry { name: None, ..row.entry };
+        self.write_keys.execute(params![row.seq, Packed::of(&entry).bytes()])?;
+        self.unname_lease.execute([row.seq]).map(drop)
     }
 
     /// Removes a row; gives the one that it took the place of.
@@ -220,22 +234,24 @@ impl<'c> Rows<'c> {
 }
 
 fn row(columns: &Columns<'_>) -> Result<Row> {
-    let until: Option<i64> = columns.get(10)?;
-    let fence: Option<u64> = columns.get(11)?;
-    let value = columns.get_ref(9)?.as_blob()?.to_vec();
+    let until: Option<i64> = columns.get(6)?;
+    let fence: Option<u64> = columns.get(7)?;
+    let Unpacked { id, space, head, name, root } = unpacked(columns, 2)?;
+    let value = columns.get_ref(5)?.as_blob()?.to_vec();
     Ok(Row {
         seq: columns.get(0)?,
         prev: columns.get(1)?,
-        entry: Entry {
-            id: Id(columns.get(2)?),
-            root: columns.get(3)?,
-            head: columns.get(4)?,
-            name: columns.get(5)?,
-            space: columns.get(6)?,
-            value,
-        },
-        used: columns.get(7)?,
-        fence: columns.get(8)?,
+        entry: Entry { id, space, head, name, root, value },
+        used: columns.get(3)?,
+        fence: columns.get(4)?,
         lease: until.zip(fence),
     })
+}
+
+fn unpacked(columns: &Columns<'_>, index: usize) -> Result<Unpacked> {
+    let column = columns.get_ref(index)?;
+    let ValueRef::Blob(bytes) = column else { return Err(FromSqlError::InvalidType.into()) };
+    let expected_size = Packed::MOST_BYTES;
+    Unpacked::of(bytes)
+        .ok_or_else(|| FromSqlError::InvalidBlobSize { expected_size, blob_size: bytes.len() }.into())
 }

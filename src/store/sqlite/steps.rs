@@ -11,7 +11,7 @@ use rusqlite::{Connection, Result};
 use tokio::time::Instant;
 
 use super::super::{By, Claimed, Counts, Entry, Id, Key, Lease, Listed, Outcome, Settled};
-use super::index::{Index, Kind, LAST};
+use super::index::{Index, Kind, LAST, Word};
 use super::rows::{LeaseRow, Row, Rows, Tally};
 
 /// So many replaced rows stay at least before some are removed: those of a
@@ -139,9 +139,9 @@ impl<'c> Steps<'c> {
             self.remove(&row)?;
         }
         let entry = Entry { id, space, head: None, name: Some(name), root: None, value: Vec::new() };
-        let row = self.write(entry, None, 0)?;
+        let seq = self.write(&entry, None, 0)?;
         self.count(1, 1);
-        self.lend(row, lease)
+        self.lend(Row { seq, prev: None, entry, used: self.now, fence: 0, lease: None }, lease)
     }
 
     /// Lends a row, unless somebody has it.
@@ -224,7 +224,11 @@ impl<'c> Steps<'c> {
                     self.free_name(&name)?;
                 }
                 self.count(0, i64::from(entry.name.is_some()) - i64::from(name.is_some()));
-                self.write(Entry { id, ..entry.clone() }, Some(seq), fence)?;
+                if entry.id == id {
+                    self.write(entry, Some(seq), fence)?;
+                } else {
+                    self.write(&Entry { id, ..entry.clone() }, Some(seq), fence)?;
+                }
             }
             Outcome::Drop => self.remove_keys(seq, id, root.as_ref(), name.as_ref())?,
             // It has run out; by its old fence it cannot be renewed either.
@@ -246,7 +250,7 @@ impl<'c> Steps<'c> {
             self.free_name(name)?;
         }
         self.count(1, i64::from(entry.name.is_some()));
-        self.write(entry.clone(), None, 0).map(drop)
+        self.write(entry, None, 0).map(drop)
     }
 
     /// Rows stand in the order of their use: the first young one ends it. Old
@@ -275,12 +279,13 @@ impl<'c> Steps<'c> {
 
     pub(super) fn list(&mut self, after: Option<Id>, limit: usize) -> Result<Vec<Listed>> {
         let mut listed: Vec<Listed> = Vec::new();
-        let mut from = Some(after.map_or([0; 16], |id| id.0));
-        while let Some(ids) = from.and_then(|from| self.index.next_ids(&from))
-            && listed.len() < limit
+        let mut from = Some(Word::new(&after.map_or([0; 16], |id| id.0), 0));
+        let mut count = limit.max(1);
+        while listed.len() < limit
+            && let Some(words) = from.map(|from| self.index.ids_from(from, count))
         {
             let begun = listed.len();
-            for seq in ids.rows {
+            for seq in words.iter().map(|word| word.seq()) {
                 let row = self.rows.one(seq)?;
                 let row = row.filter(|row| self.is_live(row) && !self.index.is_replaced(seq));
                 if let Some(row) = row.filter(|row| after.is_none_or(|after| row.entry.id > after)) {
@@ -291,10 +296,12 @@ impl<'c> Steps<'c> {
                     });
                 }
             }
-            if let Some(alike) = listed.get_mut(begun..) {
-                alike.sort_by_key(|listed| listed.entry.id);
+            if let Some(new) = listed.get_mut(begun..) {
+                new.sort_by_key(|listed| listed.entry.id);
             }
-            from = ids.above;
+            from = words.last().and_then(|last| last.above());
+            // Each time all words are looked at.
+            count = count.saturating_mul(2);
         }
         listed.truncate(limit);
         Ok(listed)

@@ -8,7 +8,7 @@ use rusqlite::Result;
 
 use super::super::{Entry, Id, Key};
 use super::index::{Kind, LAST};
-use super::rows::{Row, Tally};
+use super::rows::{NewRow, Row, Tally};
 use super::steps::{Steps, is_live};
 
 /// So many replaced rows are removed at a time.
@@ -57,18 +57,17 @@ impl Steps<'_> {
         is_live(row, self.ttl, self.now)
     }
 
-    /// Writes a row that nobody has claimed.
-    pub(super) fn write(&mut self, entry: Entry, prev: Option<u64>, fence: u64) -> Result<Row> {
+    /// Writes a row that nobody has claimed; gives its number.
+    pub(super) fn write(&mut self, entry: &Entry, prev: Option<u64>, fence: u64) -> Result<u64> {
         let seq = self.tally.last.saturating_add(1);
         if seq >= LAST {
             // At a thousand a second, in some thirty years.
             return Err(rusqlite::Error::IntegralValueOutOfRange(0, i64::MAX));
         }
-        let row = Row { seq, prev, entry, used: self.now, fence, lease: None };
-        self.rows.write(&row)?;
+        self.rows.write(&NewRow { seq, prev, entry, used: self.now, fence })?;
         self.tally.last = seq;
-        self.enlist(&row);
-        Ok(row)
+        self.enlist(seq, entry);
+        Ok(seq)
     }
 
     /// Removes a row from file and index.
@@ -105,8 +104,8 @@ impl Steps<'_> {
     /// Takes a name from the row that has it.
     pub(super) fn free_name(&mut self, name: &Key) -> Result<()> {
         if let Some(row) = self.by_name(name)? {
-            self.rows.unname(row.seq)?;
             self.index.remove(Kind::Name, name, row.seq);
+            self.rows.unname(row)?;
             self.count(0, -1);
         }
         Ok(())
@@ -118,12 +117,12 @@ impl Steps<'_> {
         counts.named = counts.named.saturating_add_signed(named);
     }
 
-    fn enlist(&mut self, row: &Row) {
-        let Row { seq, entry: Entry { id, head, root, name, .. }, .. } = row;
-        self.index.add(Kind::Id, &id.0, *seq);
+    fn enlist(&mut self, seq: u64, entry: &Entry) {
+        let Entry { id, head, root, name, .. } = entry;
+        self.index.add(Kind::Id, &id.0, seq);
         for (kind, key) in [(Kind::Head, head), (Kind::Root, root), (Kind::Name, name)] {
             if let Some(key) = key {
-                self.index.add(kind, key, *seq);
+                self.index.add(kind, key, seq);
             }
         }
     }
@@ -176,7 +175,7 @@ impl Steps<'_> {
     }
 
     fn learn(&mut self, row: &Row) -> Result<()> {
-        self.enlist(row);
+        self.enlist(row.seq, &row.entry);
         let Some(prev) = row.prev else { return Ok(()) };
         if let Some(Row { seq, entry: Entry { id, head, root, name, .. }, .. }) = self.rows.one(prev)? {
             if let Some(head) = &head {
