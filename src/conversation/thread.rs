@@ -331,7 +331,7 @@ impl Thread {
             Some(record) => Outcome::Keep(memory.entry(held.id(), space, &record)),
             None => Outcome::Drop,
         };
-        Settlement { memory, held, outcome, next, lasting, old, now }
+        Settlement { memory, held, outcome, next, lasting, asks: asks && lasting, old, now }
     }
 }
 

@@ -93,13 +93,19 @@ impl Relay {
             match memory.begin(wanted).await.map_err(|away| Unplaced::Away(away.to_string()))? {
                 Begun::Planned { plan, thread } => break (plan, thread),
                 Begun::NotFound => return Err(Unplaced::NotFound),
-                Begun::Lost => return Err(Unplaced::Failed(unanswerable())),
+                Begun::Lost => {
+                    self.askers.note(asking.target);
+                    return Err(Unplaced::Failed(unanswerable()));
+                }
                 Begun::Busy(_) if Instant::now() >= deadline => return Err(Unplaced::Failed(busy())),
                 Begun::Busy(_) => sleep(PAUSE.min(deadline - Instant::now())).await,
             }
         };
         let mut lent = Lent::new(thread, self.clone());
         let mut plan = plan;
+        if matches!(plan, Plan::Resume { .. } | Plan::Lost) {
+            self.askers.note(asking.target);
+        }
         if plan == Plan::Lost {
             // A name is free again; without one, that it was asked stays
             // known.

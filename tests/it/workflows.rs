@@ -1,5 +1,6 @@
 //! Workflows as models, by the real binary.
 
+mod away;
 mod faults;
 mod questions;
 
