@@ -140,6 +140,23 @@ async fn fifty_new_messages_are_the_most() {
 }
 
 #[tokio::test]
+async fn what_is_rebuilt_leaves_out_the_oldest_beyond_fifty() {
+    let (coze, gateway) = start().await;
+    let texts: Vec<String> = (0..49).map(|index| format!("m{index}")).collect();
+    let first: Vec<&str> = texts.iter().map(String::as_str).collect();
+    // Two messages are no answer: what was said so far is sent again.
+    let two = json!([{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]);
+    let talk = Talk::new(&gateway, &coze, "guide").named("long");
+    let asked = talk.says(&first).await;
+    assert_eq!(asked.status, 200, "{asked:?}");
+    let rebuilt = talk.sends(two).await;
+    assert_eq!((rebuilt.status, rebuilt.note()), (200, "rebuilt; reason=question"), "{rebuilt:?}");
+    assert_eq!(rebuilt.header("x-cozeway-trimmed"), Some("2"));
+    let seen = rebuilt.seen();
+    assert!(seen.starts_with("m2 [m3] m4 ") && seen.ends_with(" a b"), "{seen}");
+}
+
+#[tokio::test]
 async fn images_and_the_flows_own_parameters_are_refused() {
     let (_coze, gateway) = start().await;
     let image = json!([{"type": "text", "text": "look"}, {"type": "image_url", "image_url": {"url": "https://x/1.png"}}]);

@@ -200,6 +200,7 @@ impl Run {
             user_id: &user_id,
             conversation: None,
             answering: None,
+            held: 0,
             given: &given,
         };
         let called = target.callee.call(&mut prompt, asking);

@@ -109,6 +109,7 @@ impl Turn<'_> {
             Plan::Resume { question, .. } => question.clone(),
             _ => None,
         };
+        let already = held.len();
         let (mut sent, conversation, whole) = match plan {
             Plan::Detached | Plan::Fresh | Plan::Lost => (prompt, None, None),
             Plan::Continue { place, new, .. } | Plan::Resume { place, new, .. } => {
@@ -132,6 +133,7 @@ impl Turn<'_> {
             user_id: &user_id,
             conversation: conversation.as_deref(),
             answering: question.as_ref().map(|asked| Answering { kind: asked.kind, form: &asked.form }),
+            held: already,
             given: &request.ask.given,
         };
         let called = self.call(&mut sent, asking);
