@@ -21,6 +21,7 @@ pub mod retrieve;
 mod scan;
 pub mod sse;
 pub mod token;
+pub mod trace;
 pub mod workflow;
 
 pub use call::{Asking, Refused};

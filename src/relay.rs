@@ -7,6 +7,7 @@
 mod askers;
 mod cleanup;
 mod clocks;
+mod cut;
 mod lent;
 mod place;
 mod run;

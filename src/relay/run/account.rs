@@ -25,7 +25,7 @@ pub(super) struct Account {
 }
 
 /// What has to be remembered of a question.
-fn question(asked: &Asked) -> Question {
+pub(in crate::relay) fn question(asked: &Asked) -> Question {
     let form = match &asked.wants {
         Wants::Form(fields) => fields.iter().map(|field| (field.name.clone(), field.kind.clone())).collect(),
         Wants::Text | Wants::Choice(_) => Vec::new(),
