@@ -14,6 +14,7 @@ pub mod circuit;
 pub mod client;
 pub mod conversation;
 pub mod error;
+mod flow;
 mod json;
 pub mod messages;
 mod reader;

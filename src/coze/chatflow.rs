@@ -9,8 +9,9 @@ use serde_json::value::RawValue;
 
 use super::call::{Asking, Refused};
 use super::chat::{WireMessage, wire_message};
+use super::flow::Flow;
 use super::workflow::{Unfit, object};
-use super::{Call, Kind, Within};
+use super::{Call, Within};
 use crate::turn::Prompt;
 
 /// How many messages one call may bring (the documents' limit).
@@ -54,24 +55,14 @@ pub enum FollowUps {
 
 #[derive(Serialize)]
 struct Body<'a> {
-    workflow_id: &'a str,
+    #[serde(flatten)]
+    flow: Flow<'a>,
     additional_messages: Vec<WireMessage<'a>>,
     parameters: BTreeMap<&'a str, Parameter<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    bot_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    app_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     conversation_id: Option<&'a str>,
-    /// The community server's name for it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<&'a str>,
-    /// The cloud's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    workflow_version: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     suggest_reply_info: Option<Suggest<'a>>,
-    ext: BTreeMap<&'static str, &'a str>,
 }
 
 /// What asks for suggestions, with the server's number for the way.
@@ -122,14 +113,10 @@ pub(super) fn call(
     }
     let version = chatflow.version.as_deref();
     let body = Body {
-        workflow_id: &chatflow.id,
+        flow: Flow::new(kind, &chatflow.id, Some(&chatflow.within), version, user_id),
         additional_messages: prompt.messages.iter().map(wire_message).collect(),
         parameters: all,
-        bot_id: chatflow.within.bot(),
-        app_id: chatflow.within.app(),
         conversation_id: conversation,
-        version: version.filter(|_| kind == Kind::Studio),
-        workflow_version: version.filter(|_| kind == Kind::Cloud),
         suggest_reply_info: match &chatflow.follow_ups {
             FollowUps::None => None,
             FollowUps::Usual => Some(Suggest { suggest_reply_mode: 1, customized_suggest_prompt: None }),
@@ -137,7 +124,6 @@ pub(super) fn call(
                 Some(Suggest { suggest_reply_mode: 2, customized_suggest_prompt: Some(prompt) })
             }
         },
-        ext: [("user_id", user_id)].into(),
     };
     let call = Call {
         method: http::Method::POST,
@@ -180,6 +166,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::coze::Kind;
     use crate::turn::{Given, Image, Message, Role};
 
     fn chatflow() -> Chatflow {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use cozeway::simulator::flows::{APP, GUIDE};
 use cozeway::simulator::{Behaviour, Flow, Options, Runs, Script, Step};
 
-use crate::faults::{Outcome, assert_fails, coded};
+use crate::faults::{Outcome, assert_answers, coded};
 use crate::shared::golden;
 use crate::support::gateway::config;
 use crate::support::sse::Streamed;
@@ -349,34 +349,7 @@ async fn every_fault_has_its_answer() {
     ];
     let (coze, gateway) = start().await;
     for (name, script, outcome) in cases {
-        coze.simulator.unscript(SCRIPTED);
-        coze.simulator.script(SCRIPTED, script);
-        let whole = gateway.ask("flow", "hi", json!({})).await;
-        let streamed = gateway.ask("flow", "hi", json!({"stream": true})).await;
-        match outcome {
-            Fine(text) => {
-                assert_eq!(whole.status(), 200, "{name}");
-                let streamed = Streamed::of(streamed).await;
-                assert!(streamed.is_done(), "{name}");
-                assert_eq!(streamed.content(), text, "{name}");
-            }
-            Before(status, code) => {
-                for response in [whole, streamed] {
-                    assert_fails(name, response, status, code).await;
-                }
-            }
-            After(status, code) => {
-                assert_fails(name, whole, status, code).await;
-                let streamed = Streamed::of(streamed).await;
-                assert_eq!(
-                    streamed.error().unwrap_or_else(|| panic!("{name}: {streamed:?}"))["code"],
-                    code,
-                    "{name}"
-                );
-            }
-        }
-        gateway.assert_well().await;
-        coze.idle().await;
+        assert_answers(name, &coze, &gateway, "flow", script, outcome).await;
     }
     let streamed = Streamed::of(gateway.ask("broken-flow", "hi", json!({"stream": true})).await).await;
     assert_eq!(streamed.error().unwrap()["code"], "upstream_error");

@@ -288,39 +288,49 @@ async fn every_fault_has_its_answer_and_leaves_nothing_behind() {
     let cases = cases();
     assert!(cases.len() >= 50);
     for (name, script, outcome) in cases {
-        coze.simulator.unscript(SCRIPTED);
-        coze.simulator.script(SCRIPTED, script);
-        let whole = gateway.ask("scripted", "hi", json!({})).await;
-        let streamed = gateway.ask("scripted", "hi", json!({"stream": true})).await;
-        match outcome {
-            Fine(text) => {
-                let answer: Value = serde_json::from_str(&whole.text().await.unwrap()).unwrap();
-                assert_eq!(answer["choices"][0]["message"]["content"], text, "{name}: {answer}");
-                let streamed = Streamed::of(streamed).await;
-                assert!(streamed.is_done(), "{name}");
-                assert_eq!(streamed.content(), text, "{name}");
-            }
-            Before(status, code) => {
-                for response in [whole, streamed] {
-                    assert_fails(name, response, status, code).await;
-                }
-            }
-            After(status, code) => {
-                assert_fails(name, whole, status, code).await;
-                let streamed = Streamed::of(streamed).await;
-                assert!(!streamed.content().is_empty(), "{name}");
-                assert_eq!(
-                    streamed.error().unwrap_or_else(|| panic!("{name}: {streamed:?}"))["code"],
-                    code,
-                    "{name}"
-                );
-            }
-        }
-        gateway.assert_well().await;
-        coze.idle().await;
+        assert_answers(name, &coze, &gateway, "scripted", script, outcome).await;
     }
     // Idle connections to Coze may stay; nothing else may.
     crate::support::eventually("sockets are given back", || gateway.open_files() <= files + 4).await;
+}
+
+/// A model whose Coze does as the script says answers so, in both forms, and
+/// nothing is left behind.
+pub(crate) async fn assert_answers(
+    name: &str,
+    coze: &Coze,
+    gateway: &Gateway,
+    model: &str,
+    script: Script,
+    outcome: Outcome,
+) {
+    coze.simulator.unscript(SCRIPTED);
+    coze.simulator.script(SCRIPTED, script);
+    let whole = gateway.ask(model, "hi", json!({})).await;
+    let streamed = gateway.ask(model, "hi", json!({"stream": true})).await;
+    match outcome {
+        Fine(text) => {
+            let answer: Value = serde_json::from_str(&whole.text().await.unwrap()).unwrap();
+            assert_eq!(answer["choices"][0]["message"]["content"], text, "{name}: {answer}");
+            let streamed = Streamed::of(streamed).await;
+            assert!(streamed.is_done(), "{name}");
+            assert_eq!(streamed.content(), text, "{name}");
+        }
+        Before(status, code) => {
+            for response in [whole, streamed] {
+                assert_fails(name, response, status, code).await;
+            }
+        }
+        After(status, code) => {
+            assert_fails(name, whole, status, code).await;
+            let streamed = Streamed::of(streamed).await;
+            assert!(!streamed.content().is_empty(), "{name}");
+            let error = streamed.error().unwrap_or_else(|| panic!("{name}: {streamed:?}"));
+            assert_eq!(error["code"], code, "{name}");
+        }
+    }
+    gateway.assert_well().await;
+    coze.idle().await;
 }
 
 pub(crate) async fn assert_fails(name: &str, response: reqwest::Response, status: u16, code: &str) {
