@@ -3,6 +3,7 @@
 mod away;
 mod faults;
 mod questions;
+mod resuming;
 
 use serde_json::{Value, json};
 
