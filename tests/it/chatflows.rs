@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 use cozeway::simulator::flows::{APP, GUIDE};
 use cozeway::simulator::{Behaviour, Flow, Options, Runs, Script, Step};
 
-use crate::faults::{Outcome, assert_answers, coded};
+use crate::faults::coded;
 use crate::shared::golden;
 use crate::support::gateway::config;
+use crate::support::outcome::{Outcome, assert_answers};
 use crate::support::sse::Streamed;
 use crate::support::talk::Said;
 use crate::support::{Between, Coze, Gateway, Mishap, SCRIPTED, Talk, turns};

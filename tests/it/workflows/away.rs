@@ -71,7 +71,7 @@ async fn asks_too_late(stream: bool) {
     let coze = Coze::start().await;
     let gateway = gateway(&redis, &coze).await;
     let asks = golden::transcript_of("workflow", "workflow_stream_run_interrupt.server.sse");
-    coze.simulator.script(SCRIPTED, Script::transcript(asks).after(Duration::from_millis(300)));
+    coze.simulator.script(SCRIPTED, Script::transcript(asks).after(Duration::from_secs(1)));
     let talk = Talk::new(&gateway, &coze, "flow");
     let killing = async {
         eventually("it runs", || runs(&coze) == 1).await;

@@ -6,8 +6,9 @@ use serde_json::json;
 use cozeway::simulator::{Head, Script, Step};
 
 use super::start;
-use crate::faults::{Outcome, assert_answers, coded, typed};
+use crate::faults::{coded, typed};
 use crate::shared::golden;
+use crate::support::outcome::{Outcome, assert_answers};
 
 use Outcome::{After, Before, Fine};
 
