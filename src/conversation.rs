@@ -34,7 +34,7 @@ use std::time::Duration;
 
 pub use fingerprint::{Chain, Fingerprints, Space};
 pub use name::{BadName, Name};
-pub use plan::{Mode, Note, Plan, Reason, Sent, fresh, plan, plan_run, rounds};
+pub use plan::{Cut, Mode, Note, Plan, Reason, Sent, fresh, plan, plan_run, rounds};
 pub use record::{Owner, Place, Question, Record, State};
 pub use standing::Standing;
 pub use thread::{Chat, Ending, Settlement, Thread};

@@ -14,6 +14,7 @@ pub mod circuit;
 pub mod client;
 pub mod conversation;
 pub mod error;
+mod flow;
 mod json;
 pub mod messages;
 mod reader;
@@ -21,6 +22,7 @@ pub mod retrieve;
 mod scan;
 pub mod sse;
 pub mod token;
+pub mod trace;
 pub mod workflow;
 
 pub use call::{Asking, Refused};

@@ -4,8 +4,10 @@
 //! Nothing is spawned for a turn; what has to outlive it (ending a chat that
 //! nobody waits for any more) goes to the one tracked spawner.
 
+mod askers;
 mod cleanup;
 mod clocks;
+mod cut;
 mod lent;
 mod place;
 mod run;
@@ -27,6 +29,7 @@ use crate::coze::{Call, Target};
 use crate::secret::Secret;
 use crate::turn::{Event, Failure, Given, Kind, Prompt, Reply, StopWords};
 
+use askers::Askers;
 use cleanup::Cleanup;
 pub use cleanup::{Cleaned, Leftovers};
 pub use lent::Lent;
@@ -45,6 +48,7 @@ pub struct Relay {
     end: CancellationToken,
     settlement: Settlement,
     cleanup: Cleanup,
+    askers: Askers,
 }
 
 /// What is to be run, and how its events are wanted.
@@ -125,6 +129,12 @@ impl Relay {
             runs: (0..order.choices).map(|_| Run::start(&order, remembered.take(), self.clone())).collect(),
             end: Box::pin(self.end.clone().cancelled_owned()),
         }
+    }
+
+    /// Whether this is a workflow that has been seen to ask something back.
+    #[must_use]
+    pub fn has_seen_ask(&self, target: &Target) -> bool {
+        self.askers.have(target)
     }
 
     /// Runs what has to outlive a turn.

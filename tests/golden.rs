@@ -28,8 +28,12 @@ use sha2::{Digest as _, Sha256};
 use support::golden;
 use support::reading::{self, Read, assert_same};
 
+fn bot() -> Callee {
+    Callee::Bot(Arc::new(Bot::new("75")))
+}
+
 fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Read {
-    reading::read(&Callee::Bot(Arc::new(Bot::new("75"))), chunks)
+    reading::read(&bot(), chunks)
 }
 
 /// The text that a client shall see. Where there are cards the contract goes
@@ -141,26 +145,10 @@ fn every_transcript_says_what_is_expected_of_it() {
 }
 
 #[test]
-fn every_transcript_says_the_same_byte_by_byte() {
+fn every_transcript_says_the_same_byte_by_byte_and_cut_anywhere() {
     for case in golden::cases() {
         let file = case["file"].as_str().unwrap();
-        let bytes = golden::transcript(file);
-        assert_same(file, &read([bytes.as_slice()]), &read(bytes.chunks(1)));
-    }
-}
-
-#[test]
-fn every_transcript_says_the_same_cut_anywhere() {
-    for case in golden::cases() {
-        let file = case["file"].as_str().unwrap();
-        let bytes = golden::transcript(file);
-        let whole = read([bytes.as_slice()]);
-        // The large one is cut where it is most likely to hurt.
-        let step = if bytes.len() > 100_000 { 4099 } else { 1 };
-        for at in (0..bytes.len()).step_by(step) {
-            let (head, tail) = bytes.split_at(at);
-            assert_same(file, &whole, &read([head, tail]));
-        }
+        reading::assert_same_however_cut(file, &bot(), &golden::transcript(file));
     }
 }
 
@@ -173,18 +161,7 @@ proptest! {
     ) {
         let case = &golden::cases()[which];
         let file = case["file"].as_str().unwrap();
-        let bytes = golden::transcript(file);
-        let mut chunks = Vec::new();
-        let mut rest = bytes.as_slice();
-        for size in sizes.iter().cycle() {
-            if rest.is_empty() {
-                break;
-            }
-            let (head, tail) = rest.split_at((*size).min(rest.len()));
-            chunks.push(head);
-            rest = tail;
-        }
-        assert_same(file, &read([bytes.as_slice()]), &read(chunks));
+        reading::assert_same_in_pieces(file, &bot(), &golden::transcript(file), &sizes);
     }
 }
 

@@ -48,7 +48,7 @@ pub enum Plan {
         /// Which messages are new.
         new: Range<usize>,
         /// A chat there that may still run, and whose end comes first.
-        after: Option<String>,
+        after: Option<Cut>,
     },
     /// The one new message answers what the bot asked there.
     Resume {
@@ -69,6 +69,15 @@ pub enum Plan {
         /// Which messages are new.
         new: Range<usize>,
     },
+}
+
+/// A chat that nobody heard to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// What Coze calls it.
+    pub chat: String,
+    /// Whether the new messages answer it, should it be a question.
+    pub answers: bool,
 }
 
 /// What a client is told of the plan.
@@ -145,7 +154,7 @@ pub fn plan(sent: &Sent, record: &Record, abandoned: bool, history_rounds: u32, 
     }
     if let State::Cut(chat) = &record.state {
         return if sent.delta {
-            let after = Some(chat.clone());
+            let after = Some(Cut { chat: chat.clone(), answers: sent.just_answers(&new, record) });
             (Plan::Continue { place, new, after }, Note::new(Mode::Continued, None))
         } else {
             fresh(sent, Some(Reason::Cut))
@@ -155,8 +164,7 @@ pub fn plan(sent: &Sent, record: &Record, abandoned: bool, history_rounds: u32, 
         return fresh(sent, Some(Reason::Edited));
     }
     if record.state == State::Asked {
-        let system_stays = sent.system.is_none() || sent.system == record.system;
-        return if new.len() == 1 && sent.own && system_stays && !record.is_overdue(now) {
+        return if sent.just_answers(&new, record) && !record.is_overdue(now) {
             let question = record.question.clone();
             (Plan::Resume { place, new, question }, Note::new(Mode::Resumed, None))
         } else {
@@ -182,9 +190,8 @@ pub fn plan_run(sent: &Sent, record: &Record, abandoned: bool, now: u64) -> (Pla
         _ if abandoned => lost,
         State::Answered if on => new,
         State::Asked if on => {
-            let system_stays = sent.system.is_none() || sent.system == record.system;
             let range = sent.new_messages(record);
-            if range.len() == 1 && sent.own && system_stays && !record.is_overdue(now) {
+            if sent.just_answers(&range, record) && !record.is_overdue(now) {
                 let question = record.question.clone();
                 (Plan::Resume { place, new: range, question }, Note::new(Mode::Resumed, None))
             } else {
@@ -232,6 +239,12 @@ impl Sent {
     #[must_use]
     pub fn is_first(&self) -> bool {
         self.new == 0
+    }
+
+    /// Whether the new messages are just an answer: one of the user's own, and
+    /// no new system text.
+    fn just_answers(&self, new: &Range<usize>, record: &Record) -> bool {
+        new.len() == 1 && self.own && (self.system.is_none() || self.system == record.system)
     }
 
     /// Which messages the conversation does not hold. In a delta the system

@@ -232,7 +232,14 @@ async fn a_cut_delta_goes_on_after_the_end_of_the_cut_chat_and_a_transcript_is_r
     assert_eq!((went(&whole), whole.note.as_str()), ("fresh".into(), "replayed; reason=cut"));
     whole.end(Ending::Refused).await;
     let delta = client.begin(Some("n"), &["e"]).await;
-    assert_eq!(delta.plan, Plan::Continue { place: place("c1", "h1"), new: 0..1, after: Some("h2".into()) });
+    assert_eq!(
+        delta.plan,
+        Plan::Continue {
+            place: place("c1", "h1"),
+            new: 0..1,
+            after: Some(Cut { chat: "h2".into(), answers: true })
+        }
+    );
     delta.answer("c1", "h3", "f").await;
     // What Coze said in the cut chat nobody knows here.
     let whole = client.begin(Some("n"), &["a", "b", "c", "half", "e", "f", "g"]).await;

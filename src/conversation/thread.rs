@@ -148,8 +148,8 @@ impl Thread {
             Plan::Continue { place, new, after } => {
                 let mut place = place.clone();
                 // Its end is waited for: then its words are good ones.
-                if let Some(chat) = after {
-                    place.chat.clone_from(chat);
+                if let Some(cut) = after {
+                    place.chat.clone_from(&cut.chat);
                 }
                 Sent::On { place, new: new.len(), all: messages }
             }
@@ -233,6 +233,11 @@ impl Thread {
             self.sent = Sent::Fresh { messages: all + 1 };
         }
         self.note = Note::new(Mode::Rebuilt, Some(reason));
+    }
+
+    /// What was cut is a question, and the new message answers it.
+    pub fn resume(&mut self) {
+        self.note = Note::new(Mode::Resumed, None);
     }
 
     /// Coze has forgotten the conversation: the whole transcript goes to a
@@ -331,7 +336,7 @@ impl Thread {
             Some(record) => Outcome::Keep(memory.entry(held.id(), space, &record)),
             None => Outcome::Drop,
         };
-        Settlement { memory, held, outcome, next, lasting, old, now }
+        Settlement { memory, held, outcome, next, lasting, asks: asks && lasting, old, now }
     }
 }
 

@@ -18,6 +18,9 @@ pub struct Asking<'a> {
     pub conversation: Option<&'a str>,
     /// What the last message answers, if that takes more than words.
     pub answering: Option<Answering<'a>>,
+    /// How many messages at the front are what Coze has held itself: of these
+    /// the oldest are left out where there are too many.
+    pub held: usize,
     /// What the client gives beside the messages.
     pub given: &'a Given,
 }
@@ -61,7 +64,7 @@ impl Callee {
     /// # Errors
     /// If it cannot be sent.
     pub fn call(&self, prompt: &mut Prompt, asking: Asking<'_>) -> Result<(Call, usize), Refused> {
-        let Asking { kind, user_id, conversation, answering, given } = asking;
+        let Asking { kind, user_id, conversation, answering, given, .. } = asking;
         if let (Self::Workflow(workflow), Some(event), Some(last)) =
             (self, conversation, prompt.messages.last())
         {
@@ -85,7 +88,7 @@ impl Callee {
                 let parameters = given.parameters.as_deref();
                 Ok(workflow::run(flow, kind, user_id, prompt, parameters)?)
             }
-            Self::Chatflow(chatflow) => Ok((chatflow::call(chatflow, prompt, asking)?, 0)),
+            Self::Chatflow(chatflow) => chatflow::call(chatflow, prompt, asking),
         }
     }
 

@@ -9,8 +9,9 @@ use serde_json::value::RawValue;
 
 use super::call::{Asking, Refused};
 use super::chat::{WireMessage, wire_message};
+use super::flow::Flow;
 use super::workflow::{Unfit, object};
-use super::{Call, Kind, Within};
+use super::{Call, Within};
 use crate::turn::Prompt;
 
 /// How many messages one call may bring (the documents' limit).
@@ -54,24 +55,14 @@ pub enum FollowUps {
 
 #[derive(Serialize)]
 struct Body<'a> {
-    workflow_id: &'a str,
+    #[serde(flatten)]
+    flow: Flow<'a>,
     additional_messages: Vec<WireMessage<'a>>,
     parameters: BTreeMap<&'a str, Parameter<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    bot_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    app_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     conversation_id: Option<&'a str>,
-    /// The community server's name for it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<&'a str>,
-    /// The cloud's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    workflow_version: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     suggest_reply_info: Option<Suggest<'a>>,
-    ext: BTreeMap<&'static str, &'a str>,
 }
 
 /// What asks for suggestions, with the server's number for the way.
@@ -94,18 +85,21 @@ enum Parameter<'a> {
 }
 
 /// The call that runs a chatflow with these messages, in this conversation or
-/// in a fresh one. A fresh one has a name that no other has, since the server
-/// only finds or makes conversations by their names.
+/// in a fresh one, and how many of them are left out. A fresh one has a name
+/// that no other has, since the server only finds or makes conversations by
+/// their names.
 ///
 /// # Errors
 /// If there are too many messages, or no place for one of them.
-pub(super) fn call(chatflow: &Chatflow, prompt: &Prompt, asking: Asking<'_>) -> Result<Call, Refused> {
+pub(super) fn call(
+    chatflow: &Chatflow,
+    prompt: &mut Prompt,
+    asking: Asking<'_>,
+) -> Result<(Call, usize), Refused> {
     let Asking { kind, user_id, conversation, given, .. } = asking;
     let parameters = given.parameters.as_deref();
     check(prompt, parameters)?;
-    if prompt.messages.len() > MAX_MESSAGES {
-        return Err(Refused::TooMany(prompt.messages.len()));
-    }
+    let trimmed = fit(prompt, asking.held)?;
     let given = parameters.map(object).transpose()?.unwrap_or_default();
     let mut all: BTreeMap<&str, Parameter<'_>> =
         chatflow.parameters.iter().map(|(name, value)| (name.as_str(), Parameter::Fixed(value))).collect();
@@ -119,14 +113,10 @@ pub(super) fn call(chatflow: &Chatflow, prompt: &Prompt, asking: Asking<'_>) -> 
     }
     let version = chatflow.version.as_deref();
     let body = Body {
-        workflow_id: &chatflow.id,
+        flow: Flow::new(kind, &chatflow.id, Some(&chatflow.within), version, user_id),
         additional_messages: prompt.messages.iter().map(wire_message).collect(),
         parameters: all,
-        bot_id: chatflow.within.bot(),
-        app_id: chatflow.within.app(),
         conversation_id: conversation,
-        version: version.filter(|_| kind == Kind::Studio),
-        workflow_version: version.filter(|_| kind == Kind::Cloud),
         suggest_reply_info: match &chatflow.follow_ups {
             FollowUps::None => None,
             FollowUps::Usual => Some(Suggest { suggest_reply_mode: 1, customized_suggest_prompt: None }),
@@ -134,13 +124,27 @@ pub(super) fn call(chatflow: &Chatflow, prompt: &Prompt, asking: Asking<'_>) -> 
                 Some(Suggest { suggest_reply_mode: 2, customized_suggest_prompt: Some(prompt) })
             }
         },
-        ext: [("user_id", user_id)].into(),
     };
-    Ok(Call {
+    let call = Call {
         method: http::Method::POST,
         path: "/v1/workflows/chat".to_owned(),
         body: Some(serde_json::to_vec(&body).expect("strings and valid JSON always serialise").into()),
-    })
+    };
+    Ok((call, trimmed))
+}
+
+/// Leaves out the oldest of what Coze has held itself until the rest is not
+/// too many; gives how many that were. A pinned message stays.
+fn fit(prompt: &mut Prompt, held: usize) -> Result<usize, Refused> {
+    let over = prompt.messages.len().saturating_sub(MAX_MESSAGES);
+    let spare = held.saturating_sub(prompt.pinned);
+    if over > spare {
+        return Err(Refused::TooMany(prompt.messages.len() - spare));
+    }
+    prompt.messages.drain(prompt.pinned..prompt.pinned + over);
+    // The user's last words are not Coze's.
+    prompt.question = prompt.question.map(|index| index.saturating_sub(over));
+    Ok(over)
 }
 
 /// Whether there is a place for everything.
@@ -162,6 +166,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::coze::Kind;
     use crate::turn::{Given, Image, Message, Role};
 
     fn chatflow() -> Chatflow {
@@ -181,7 +186,7 @@ mod tests {
     }
 
     fn asking<'a>(conversation: Option<&'a str>, given: &'a Given) -> Asking<'a> {
-        Asking { kind: Kind::Studio, user_id: "team:ann", conversation, answering: None, given }
+        Asking { kind: Kind::Studio, user_id: "team:ann", conversation, answering: None, held: 0, given }
     }
 
     fn nothing() -> Given {
@@ -196,7 +201,7 @@ mod tests {
     #[test]
     fn a_conversation_that_goes_on_is_named_in_the_body() {
         let given = Given { parameters: Some(r#"{"n": 1}"#.to_owned()), ..Given::default() };
-        let call = call(&chatflow(), &prompt(1), asking(Some("9"), &given)).unwrap();
+        let call = call(&chatflow(), &mut prompt(1), asking(Some("9"), &given)).unwrap().0;
         assert_eq!(
             body(call),
             json!({
@@ -211,7 +216,7 @@ mod tests {
     fn each_fresh_conversation_has_a_name_of_its_own() {
         let bot = Chatflow { within: Within::Bot("5".to_owned()), ..chatflow() };
         let names = [(); 2].map(|()| {
-            let body = body(call(&bot, &prompt(1), asking(None, &nothing())).unwrap());
+            let body = body(call(&bot, &mut prompt(1), asking(None, &nothing())).unwrap().0);
             assert_eq!(body["bot_id"], "5");
             assert!(body.get("app_id").is_none() && body.get("conversation_id").is_none());
             body["parameters"]["CONVERSATION_NAME"].as_str().unwrap().to_owned()
@@ -231,15 +236,30 @@ mod tests {
             ),
         ] {
             let flow = Chatflow { follow_ups, ..chatflow() };
-            let body = body(call(&flow, &prompt(1), asking(None, &nothing())).unwrap());
+            let body = body(call(&flow, &mut prompt(1), asking(None, &nothing())).unwrap().0);
             assert_eq!(body["suggest_reply_info"], expected);
         }
     }
 
     #[test]
+    fn of_what_coze_has_held_the_oldest_are_left_out() {
+        let mut all = prompt(60);
+        (all.pinned, all.question) = (1, Some(59));
+        let given = nothing();
+        let asking = |held| Asking { held, ..asking(None, &given) };
+        assert_eq!(call(&chatflow(), &mut all.clone(), asking(10)), Err(Refused::TooMany(51)));
+        let (call, trimmed) = call(&chatflow(), &mut all, asking(11)).unwrap();
+        assert_eq!((trimmed, all.question), (10, Some(49)));
+        let body = body(call);
+        let sent = body["additional_messages"].as_array().unwrap();
+        let texts = [0, 1, 49].map(|index: usize| sent[index]["content"].as_str().unwrap());
+        assert_eq!((sent.len(), texts), (50, ["0", "11", "59"]));
+    }
+
+    #[test]
     fn what_has_no_place_is_refused() {
-        assert!(call(&chatflow(), &prompt(50), asking(None, &nothing())).is_ok());
-        assert_eq!(call(&chatflow(), &prompt(51), asking(None, &nothing())), Err(Refused::TooMany(51)));
+        assert!(call(&chatflow(), &mut prompt(50), asking(None, &nothing())).is_ok());
+        assert_eq!(call(&chatflow(), &mut prompt(51), asking(None, &nothing())), Err(Refused::TooMany(51)));
         let taken = check(&prompt(1), Some(r#"{"CONVERSATION_NAME": "x"}"#));
         assert_eq!(taken, Err(Unfit::Taken("CONVERSATION_NAME".to_owned())));
         let mut image = prompt(1);

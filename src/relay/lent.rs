@@ -55,8 +55,10 @@ pub(super) fn remember_later(settlement: Settlement, leftovers: Option<Leftovers
 /// Stores what happened; past a short wait, in the background. Says whether
 /// it is remembered.
 pub(super) async fn remember(settlement: Settlement, leftovers: Option<Leftovers>, relay: Relay) -> bool {
+    // What asks and is not remembered is an error: that is waited for.
+    let wait = if settlement.asks() { LIMIT } else { WAIT };
     let mut storing = Box::pin(store(settlement, leftovers, relay.clone()));
-    match tokio::time::timeout(WAIT, &mut storing).await {
+    match tokio::time::timeout(wait, &mut storing).await {
         Ok(stored) => stored,
         Err(_) => {
             relay.spawn(async move {

@@ -9,22 +9,16 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::Relay;
+use super::cut::{self, Ended};
 use super::lent::Lent;
 use crate::conversation::{Begun, Conversations, Ending, Mode, Note, Place, Plan, Reason, Wanted};
 use crate::coze::messages::{self, Listing, Page, Until};
-use crate::coze::{Target, error, retrieve};
+use crate::coze::{Target, error};
 use crate::secret::Secret;
 use crate::turn::{Failure, Kind, Message};
 
 /// How often a conversation is asked for that another turn is in.
 const PAUSE: Duration = Duration::from_millis(25);
-
-/// How often Coze is asked whether a chat has ended.
-const ASK_PAUSE: Duration = Duration::from_millis(250);
-
-/// How often Coze may fail to say how a chat ended. The community server
-/// fails in the same way where it knows nothing of it (protocol 3.11).
-const UNSURE: u32 = 3;
 
 /// How long Coze may take for one answer.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -93,13 +87,19 @@ impl Relay {
             match memory.begin(wanted).await.map_err(|away| Unplaced::Away(away.to_string()))? {
                 Begun::Planned { plan, thread } => break (plan, thread),
                 Begun::NotFound => return Err(Unplaced::NotFound),
-                Begun::Lost => return Err(Unplaced::Failed(unanswerable())),
+                Begun::Lost => {
+                    self.askers.note(asking.target);
+                    return Err(Unplaced::Failed(unanswerable()));
+                }
                 Begun::Busy(_) if Instant::now() >= deadline => return Err(Unplaced::Failed(busy())),
                 Begun::Busy(_) => sleep(PAUSE.min(deadline - Instant::now())).await,
             }
         };
         let mut lent = Lent::new(thread, self.clone());
         let mut plan = plan;
+        if matches!(plan, Plan::Resume { .. } | Plan::Lost) {
+            self.askers.note(asking.target);
+        }
         if plan == Plan::Lost {
             // A name is free again; without one, that it was asked stays
             // known.
@@ -130,20 +130,23 @@ async fn hold(
             let until = Until::With(place.chat.clone());
             held(asking, &place, until).await
         }
-        Plan::Continue { place, new, after: Some(chat) } => {
-            let reason = match ended(asking, &place.conversation, &chat, deadline).await? {
+        Plan::Continue { place, new, after: Some(cut) } => {
+            let (reason, until) = match cut::ended(asking, &place.conversation, &cut, deadline).await? {
                 Ended::Well => return Ok(Vec::new()),
-                Ended::Badly => Reason::Failed,
-                Ended::Unknown => Reason::Cut,
+                Ended::Asked(question) if cut.answers && !question.has_expired(unix_seconds()) => {
+                    lent.resume();
+                    *plan = Plan::Resume { place, new, question: Some(question) };
+                    return Ok(Vec::new());
+                }
+                Ended::Asked(_) => (Reason::Question, Until::With(cut.chat)),
+                Ended::Open => (Reason::Cut, Until::With(cut.chat)),
+                // Of a first chat that failed only what came before it counts.
+                Ended::Badly if place.chat == cut.chat => (Reason::Failed, Until::Without(cut.chat)),
+                Ended::Badly => (Reason::Failed, Until::With(place.chat.clone())),
+                Ended::Unknown => (Reason::Cut, Until::With(place.chat.clone())),
             };
             lent.rebuild(reason);
             *plan = Plan::Rebuild { place: place.clone(), new };
-            // Of a first chat that failed only what came before it counts.
-            let until = if reason == Reason::Failed && place.chat == chat {
-                Until::Without(chat)
-            } else {
-                Until::With(place.chat.clone())
-            };
             held(asking, &place, until).await
         }
         _ => Ok(Vec::new()),
@@ -155,55 +158,13 @@ impl Asking<'_> {
         self.caller_token.cloned().or_else(|| Some(self.target.token.as_ref()?.current()))
     }
 
-    async fn fetch(&self, call: &crate::coze::Call) -> Result<bytes::Bytes, Failure> {
+    pub(super) async fn fetch(&self, call: &crate::coze::Call) -> Result<bytes::Bytes, Failure> {
         let token =
             self.token().ok_or_else(|| Failure::new(Kind::Auth, "There is no Coze token for this model."))?;
         let asked = self.target.deployment.client.fetch(call, &token);
         tokio::time::timeout(ANSWER, asked)
             .await
             .unwrap_or_else(|_| Err(Failure::new(Kind::Timeout, "Coze did not answer in time.")))
-    }
-}
-
-/// How a chat ended that was left alone.
-enum Ended {
-    Well,
-    Badly,
-    Unknown,
-}
-
-/// Waits for the end of a chat.
-async fn ended(
-    asking: Asking<'_>,
-    conversation: &str,
-    chat: &str,
-    deadline: Instant,
-) -> Result<Ended, Failure> {
-    let call = retrieve::retrieve(conversation, chat);
-    let mut unsure = UNSURE;
-    loop {
-        let state = match asking.fetch(&call).await {
-            Ok(body) => {
-                let state = retrieve::state(&body);
-                unsure -= u32::from(state.is_none());
-                state
-            }
-            // A server that cannot say, or does not know the chat.
-            Err(failure) if failure.kind == Kind::Unsupported => return Ok(Ended::Unknown),
-            Err(failure) if error::is_forgotten(&failure) => return Err(lost()),
-            Err(failure) if matches!(failure.kind, Kind::Broken | Kind::Rejected) => {
-                unsure -= 1;
-                None
-            }
-            Err(failure) => return Err(failure),
-        };
-        match state {
-            None if unsure == 0 || Instant::now() >= deadline => return Ok(Ended::Unknown),
-            Some(state) if state.failed => return Ok(Ended::Badly),
-            Some(state) if !state.running => return Ok(Ended::Well),
-            Some(_) if Instant::now() >= deadline => return Err(busy()),
-            None | Some(_) => sleep(ASK_PAUSE.min(deadline - Instant::now())).await,
-        }
     }
 }
 
@@ -227,7 +188,7 @@ async fn held(asking: Asking<'_>, place: &Place, until: Until) -> Result<Vec<Mes
         pages += 1;
         match listing.push(&body) {
             None => {
-                return Err(Failure::new(Kind::Broken, "Coze's list of the conversation makes no sense."));
+                return Err(no_list());
             }
             Some(Page::More(last)) if listing.len() < MAX_MESSAGES && pages < MAX_MESSAGES => {
                 before = Some(last);
@@ -238,8 +199,12 @@ async fn held(asking: Asking<'_>, place: &Place, until: Until) -> Result<Vec<Mes
     }
 }
 
+pub(super) fn no_list() -> Failure {
+    Failure::new(Kind::Broken, "Coze's list of the conversation makes no sense.")
+}
+
 /// Another turn is in the conversation.
-fn busy() -> Failure {
+pub(super) fn busy() -> Failure {
     Failure::new(Kind::Busy, "Another request is still running in this conversation; send it again later.")
 }
 

@@ -19,6 +19,7 @@ use crate::coze::client::{Begun, ByteStream};
 use crate::coze::{Call, Reader, Target, retrieve, sse};
 use crate::secret::Secret;
 use crate::turn::{Event, Failure, Finish, Kind, Usage};
+pub(super) use account::question;
 use account::{Account, Passing};
 
 /// How long the end of the stream may lag behind the end of the chat.

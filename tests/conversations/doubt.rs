@@ -114,7 +114,7 @@ impl Ledger {
                 let mut places = self.known.get(&handle).map_or_else(Vec::new, |known| known.places.clone());
                 places.push((chat.coze, ran.conversation.clone()));
                 let by_id = self.known.get(&handle).is_some_and(|known| known.by_id) || turn.name.is_some();
-                let last = if counts { Last::Cut } else { Last::Unknown };
+                let last = if counts { Last::cut(turn, ran) } else { Last::Unknown };
                 if after.is_empty() {
                     after = old;
                 }

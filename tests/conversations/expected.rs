@@ -53,8 +53,10 @@ impl Ledger {
         match known.last {
             Last::Answered if goes_on => Expected::Mode("continued"),
             Last::Asked if goes_on && answers_only(turn) && !system => Expected::Mode("resumed"),
+            Last::CutAsking if turn.delta && answers_only(turn) && !system => Expected::Mode("resumed"),
+            Last::CutAsking if turn.delta => Expected::Mode("rebuilt"),
             Last::Cut if turn.delta => Expected::Mode("continued"),
-            Last::Cut | Last::Asked if !turn.delta => Expected::NotContinued,
+            Last::Cut | Last::CutAsking | Last::Asked if !turn.delta => Expected::NotContinued,
             _ => Expected::Anything,
         }
     }
@@ -86,7 +88,7 @@ impl Ledger {
             [known] => match known.last {
                 Last::Answered => Expected::Mode("continued"),
                 Last::Asked if answers_only(turn) => Expected::Mode("resumed"),
-                Last::Asked | Last::Cut => Expected::Mode("replayed"),
+                Last::Asked | Last::Cut | Last::CutAsking => Expected::Mode("replayed"),
                 Last::Unknown => Expected::Anything,
             },
             // Nobody, or nobody knows which.

@@ -40,9 +40,23 @@ pub(crate) enum Last {
     Asked,
     /// A stop string has cut it, or its client has left.
     Cut,
+    /// The same, and it is a question.
+    CutAsking,
     /// It failed, or nobody knows.
     #[default]
     Unknown,
+}
+
+impl Last {
+    /// What was cut. Of a bot that asks nobody knows whether it is still about
+    /// to.
+    pub(crate) fn cut(turn: &Turn, ran: &Ran) -> Self {
+        match MODELS[turn.space.model].name {
+            _ if ran.asks => Self::CutAsking,
+            "ask" => Self::Unknown,
+            _ => Self::Cut,
+        }
+    }
 }
 
 /// What may go wrong around a turn.
@@ -273,7 +287,7 @@ impl Ledger {
         }
         let last = match () {
             () if around.may_forget() || around.company => Last::Unknown,
-            () if cut => Last::Cut,
+            () if cut => Last::cut(turn, ran),
             () if ran.asks => Last::Asked,
             () => Last::Answered,
         };

@@ -9,19 +9,22 @@ use cozeway::turn::Kind;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use crate::support::reading::{self, Read, assert_same};
+use crate::support::reading::{self, Read};
 use crate::support::{self, golden};
 
-fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Read {
-    let callee = Callee::Chatflow(Arc::new(Chatflow {
+fn chatflow() -> Callee {
+    Callee::Chatflow(Arc::new(Chatflow {
         id: "75".to_owned(),
         within: Within::Bot("76".to_owned()),
         parameters: BTreeMap::new(),
         version: None,
         show_debug_url: true,
         follow_ups: FollowUps::Usual,
-    }));
-    reading::read(&callee, chunks)
+    }))
+}
+
+fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Read {
+    reading::read(&chatflow(), chunks)
 }
 
 fn cases() -> Vec<Value> {
@@ -81,12 +84,7 @@ fn every_transcript_says_what_is_expected_of_it() {
 fn every_transcript_says_the_same_byte_by_byte_and_cut_anywhere() {
     for case in &cases() {
         let (file, bytes) = transcript(case);
-        let whole = read([bytes.as_slice()]);
-        assert_same(file, &whole, &read(bytes.chunks(1)));
-        for at in 0..bytes.len() {
-            let (head, tail) = bytes.split_at(at);
-            assert_same(file, &whole, &read([head, tail]));
-        }
+        reading::assert_same_however_cut(file, &chatflow(), &bytes);
     }
 }
 
@@ -99,17 +97,7 @@ proptest! {
     ) {
         let case = &cases()[which];
         let (file, bytes) = transcript(case);
-        let mut chunks = Vec::new();
-        let mut rest = bytes.as_slice();
-        for size in sizes.iter().cycle() {
-            if rest.is_empty() {
-                break;
-            }
-            let (head, tail) = rest.split_at((*size).min(rest.len()));
-            chunks.push(head);
-            rest = tail;
-        }
-        assert_same(file, &read([bytes.as_slice()]), &read(chunks));
+        reading::assert_same_in_pieces(file, &chatflow(), &bytes, &sizes);
     }
 }
 

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cozeway::coze::Callee;
 use cozeway::coze::workflow::{Input, Workflow};
-use cozeway::turn::{Finish, Kind};
+use cozeway::coze::{Callee, Reader};
+use cozeway::turn::{Finish, Kind, Reply};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use crate::support::reading::{self, Read, assert_same};
+use crate::support::reading::{self, Read};
 use crate::support::{self, golden};
 
 fn workflow(stream: bool) -> Callee {
@@ -92,12 +92,41 @@ fn every_transcript_says_what_is_expected_of_it() {
 fn every_transcript_says_the_same_byte_by_byte_and_cut_anywhere() {
     for case in &cases() {
         let (file, bytes) = transcript(case);
-        let whole = read([bytes.as_slice()]);
-        assert_same(file, &whole, &read(bytes.chunks(1)));
-        for at in 0..bytes.len() {
-            let (head, tail) = bytes.split_at(at);
-            assert_same(file, &whole, &read([head, tail]));
-        }
+        reading::assert_same_however_cut(file, &workflow(true), &bytes);
+    }
+}
+
+/// What a body that is no stream says, or why it fails.
+fn whole(file: &str) -> Result<(String, Option<String>), (Kind, String)> {
+    let mut reply = Reply::default();
+    let read = Reader::of(&workflow(false))
+        .whole(&golden::transcript_of("workflow", file), &mut |event| reply.push(event));
+    match read {
+        Ok(()) => Ok((reply.text().decode().into_owned(), reply.debug_url)),
+        Err(failure) => Err((failure.kind, failure.message)),
+    }
+}
+
+#[test]
+fn every_whole_answer_says_what_is_expected_of_it() {
+    const PLACE: &str = "北京的经度为116.4074°E,纬度为39.9042°N。";
+    for (file, text, has_debug_url) in [
+        ("workflow_run.server.json", PLACE, true),
+        ("workflow_run.docs.json", PLACE, true),
+        ("workflow_run_text.server.json", "结束节点直接返回的文本", true),
+    ] {
+        let (said, debug_url) = whole(file).unwrap();
+        assert_eq!((said.as_str(), debug_url.is_some()), (text, has_debug_url), "{file}");
+    }
+    // A run that has only begun has said nothing, and a list of runs is no
+    // answer: neither is an empty one.
+    for (file, says) in [
+        ("workflow_run_async.server.json", "The workflow completed without an answer."),
+        ("workflow_run_history.server.json", "Coze sent"),
+    ] {
+        let (kind, message) = whole(file).unwrap_err();
+        assert_eq!(kind, Kind::Broken, "{file}");
+        assert!(message.starts_with(says), "{file}: {message}");
     }
 }
 
@@ -129,17 +158,7 @@ proptest! {
     ) {
         let case = &cases()[which];
         let (file, bytes) = transcript(case);
-        let mut chunks = Vec::new();
-        let mut rest = bytes.as_slice();
-        for size in sizes.iter().cycle() {
-            if rest.is_empty() {
-                break;
-            }
-            let (head, tail) = rest.split_at((*size).min(rest.len()));
-            chunks.push(head);
-            rest = tail;
-        }
-        assert_same(file, &read([bytes.as_slice()]), &read(chunks));
+        reading::assert_same_in_pieces(file, &workflow(true), &bytes, &sizes);
     }
 }
 

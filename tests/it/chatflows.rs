@@ -6,17 +6,36 @@ use serde_json::{Value, json};
 use cozeway::simulator::flows::{APP, GUIDE};
 use cozeway::simulator::{Behaviour, Flow, Options, Runs, Script, Step};
 
-use crate::faults::{Outcome, assert_fails, coded};
+use crate::faults::coded;
 use crate::shared::golden;
 use crate::support::gateway::config;
+use crate::support::outcome::{Outcome, assert_answers};
 use crate::support::sse::Streamed;
-use crate::support::{Coze, Gateway, SCRIPTED, Talk, turns};
+use crate::support::talk::Said;
+use crate::support::{Between, Coze, Gateway, Mishap, SCRIPTED, Talk, turns};
 
 const ECHO: &str = "7530512345678929001";
 const STORY: &str = "7530512345678929002";
 const BROKEN: &str = "7530512345678929003";
 
+const LIST: &str = "/v1/conversation/message/list";
+
 async fn start() -> (Coze, Gateway) {
+    let coze = simulated().await;
+    let gateway = Gateway::with(&text(&coze, "upstream_timeout = \"300ms\"")).await;
+    (coze, gateway)
+}
+
+/// The same with something between the two that can go wrong, for a gateway
+/// that waits for nothing.
+async fn between() -> (Coze, Between, Gateway) {
+    let coze = simulated().await;
+    let between = Between::start(&coze).await;
+    let gateway = Gateway::with(&text(&between.coze, "conversation_wait = \"0s\"")).await;
+    (coze, between, gateway)
+}
+
+async fn simulated() -> Coze {
     let mut options = Options::instant();
     let flow = |id, behaviour| Flow::new(id, Runs::Chat(behaviour));
     options.flows.extend([
@@ -24,7 +43,10 @@ async fn start() -> (Coze, Gateway) {
         flow(STORY, Behaviour::Storyteller),
         flow(BROKEN, Behaviour::Broken),
     ]);
-    let coze = Coze::with(options).await;
+    Coze::with(options).await
+}
+
+fn text(coze: &Coze, server: &str) -> String {
     let models = format!(
         "[models.flow-echo]\nchatflow_id = '{ECHO}'\nbot_id = '75'\nparameters = {{ city = '杭州' }}\n\
          [models.story]\nchatflow_id = '{STORY}'\napp_id = '{APP}'\nshow_debug_url = true\nfollow_ups = true\n\
@@ -33,8 +55,7 @@ async fn start() -> (Coze, Gateway) {
          [models.broken-flow]\nchatflow_id = '{BROKEN}'\napp_id = '{APP}'\n\
          [models.flow]\nchatflow_id = '{SCRIPTED}'\napp_id = '{APP}'\n"
     );
-    let gateway = Gateway::with(&config(&coze, "upstream_timeout = \"300ms\"", &models)).await;
-    (coze, gateway)
+    config(coze, server, &models)
 }
 
 #[tokio::test]
@@ -92,6 +113,87 @@ async fn a_question_is_answered_in_its_place_and_only_there() {
 }
 
 #[tokio::test]
+async fn a_cut_answer_counts_as_coze_keeps_it() {
+    let (coze, gateway) = start().await;
+    let talk = Talk::new(&gateway, &coze, "flow-echo").named("n");
+    talk.says(&["a"]).await.assert("new", "a");
+    let cut = talk.field("stop", "two").says(&["one two three"]).await;
+    assert_eq!(cut.text(), "one ");
+    let on = talk.says(&["b"]).await;
+    on.assert("continued", "a [a] one two three [one two three] b");
+    assert_eq!(on.place(), cut.place());
+    // Several messages would be taken for an answer, had it been a question.
+    talk.field("stop", "two").says(&["one two"]).await;
+    let more = talk.sends(json!([{"role": "user", "content": "c"}, {"role": "user", "content": "d"}])).await;
+    more.assert("rebuilt; reason=cut", "a [a] one two three [one two three] b [b] one two [one two] c d");
+    assert_ne!(more.place(), cut.place());
+}
+
+#[tokio::test]
+async fn a_question_of_which_the_client_has_heard_a_part_is_answered_in_its_place() {
+    let (coze, gateway) = start().await;
+    let talk = Talk::new(&gateway, &coze, "guide").named("n");
+    let cut = talk.field("stop", "would").says(&["weather?"]).await;
+    assert_eq!(cut.text(), "Which city ");
+    let answered = talk.says(&["Paris"]).await;
+    assert_eq!((answered.note(), answered.text()), ("continued", "The weather in Paris will be sunny."));
+    assert_eq!(answered.place(), cut.place());
+}
+
+#[tokio::test]
+async fn a_cut_form_of_a_chatflow_is_filled_in() {
+    let (coze, between, gateway) = between().await;
+    let talk = Talk::new(&gateway, &between.coze, "flow").named("n");
+    let transcript = |file: &str| Script::transcript(golden::transcript_of("chatflow", file));
+    coze.simulator.script(SCRIPTED, transcript("chatflow_interrupt_card.server.sse"));
+    coze.simulator.script(SCRIPTED, transcript("chatflow_text.server.sse"));
+    let cut = talk.field("stop", "string").says(&["weather?"]).await;
+    assert_eq!(cut.text(), "city (");
+    let stream = golden::transcript_of("chatflow", "chatflow_interrupt_card.server.sse");
+    let stream = String::from_utf8(stream).unwrap();
+    let data = stream.lines().filter_map(|line| line.strip_prefix("data:"));
+    let card = data
+        .map(|data| serde_json::from_str::<Value>(data).unwrap())
+        .find(|data| data["content_type"] == "card");
+    between.next(LIST, Mishap::Answer(200, "application/json", json!({"data": [card.unwrap()]}).to_string()));
+    let filled = talk.says(&["Paris"]).await;
+    assert_eq!((filled.note(), filled.text()), ("resumed", "中午吃啥了"));
+    let body = coze.simulator.requests().pop().unwrap().body;
+    assert_eq!(body["additional_messages"][0]["content"], "city:Paris");
+}
+
+#[tokio::test]
+async fn what_coze_has_kept_of_a_chat_that_does_not_end_is_sent_again() {
+    let (_coze, between, gateway) = between().await;
+    let listed = |of: &Said, texts: &[&str]| {
+        let chat = of.body["coze"]["chat_id"].clone();
+        let message =
+            |text: &&str| json!({"role": "user", "type": "question", "content": text, "chat_id": chat});
+        json!({"data": texts.iter().map(message).collect::<Vec<_>>(), "has_more": false}).to_string()
+    };
+    let answer = |body: String| Mishap::Answer(200, "application/json", body);
+    let talk = Talk::new(&gateway, &between.coze, "flow-echo").named("n");
+    let first = talk.says(&["a"]).await;
+    let cut = talk.field("stop", "two").says(&["one two"]).await;
+    // No answer is there: but what the user has said.
+    let only = listed(&cut, &["one two"]);
+    for _ in 0..2 {
+        between.next(LIST, answer(only.clone()));
+    }
+    talk.says(&["b"]).await.assert("rebuilt; reason=cut", "one two b");
+    // Nothing of it is there: then only what was before.
+    talk.field("stop", "two").says(&["one two"]).await;
+    between.next(LIST, answer(listed(&first, &["a"])));
+    talk.says(&["c"]).await.assert("rebuilt; reason=cut", "one two b [b] c");
+    talk.field("stop", "two").says(&["one two"]).await;
+    between.next(LIST, answer("<html>".to_owned()));
+    assert_eq!(talk.says(&["d"]).await.error(), (502, "upstream_error"));
+    let forgotten = answer(json!({"code": 103_000_002, "msg": "conversation not found"}).to_string());
+    between.next(LIST, forgotten);
+    assert_eq!(talk.says(&["d"]).await.error(), (409, "conversation_lost"));
+}
+
+#[tokio::test]
 async fn what_coze_has_forgotten_is_sent_again() {
     let (coze, gateway) = start().await;
     let talk = Talk::new(&gateway, &coze, "flow-echo");
@@ -137,6 +239,23 @@ async fn fifty_new_messages_are_the_most() {
     assert!(refused.body["error"]["message"].as_str().unwrap().contains("51 new messages"), "{refused:?}");
     // Nothing of it was kept: the conversation goes on.
     assert_eq!(talk.says(&["x"]).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_is_rebuilt_leaves_out_the_oldest_beyond_fifty() {
+    let (coze, gateway) = start().await;
+    let texts: Vec<String> = (0..49).map(|index| format!("m{index}")).collect();
+    let first: Vec<&str> = texts.iter().map(String::as_str).collect();
+    // Two messages are no answer: what was said so far is sent again.
+    let two = json!([{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]);
+    let talk = Talk::new(&gateway, &coze, "guide").named("long");
+    let asked = talk.says(&first).await;
+    assert_eq!(asked.status, 200, "{asked:?}");
+    let rebuilt = talk.sends(two).await;
+    assert_eq!((rebuilt.status, rebuilt.note()), (200, "rebuilt; reason=question"), "{rebuilt:?}");
+    assert_eq!(rebuilt.header("x-cozeway-trimmed"), Some("2"));
+    let seen = rebuilt.seen();
+    assert!(seen.starts_with("m2 [m3] m4 ") && seen.ends_with(" a b"), "{seen}");
 }
 
 #[tokio::test]
@@ -231,34 +350,7 @@ async fn every_fault_has_its_answer() {
     ];
     let (coze, gateway) = start().await;
     for (name, script, outcome) in cases {
-        coze.simulator.unscript(SCRIPTED);
-        coze.simulator.script(SCRIPTED, script);
-        let whole = gateway.ask("flow", "hi", json!({})).await;
-        let streamed = gateway.ask("flow", "hi", json!({"stream": true})).await;
-        match outcome {
-            Fine(text) => {
-                assert_eq!(whole.status(), 200, "{name}");
-                let streamed = Streamed::of(streamed).await;
-                assert!(streamed.is_done(), "{name}");
-                assert_eq!(streamed.content(), text, "{name}");
-            }
-            Before(status, code) => {
-                for response in [whole, streamed] {
-                    assert_fails(name, response, status, code).await;
-                }
-            }
-            After(status, code) => {
-                assert_fails(name, whole, status, code).await;
-                let streamed = Streamed::of(streamed).await;
-                assert_eq!(
-                    streamed.error().unwrap_or_else(|| panic!("{name}: {streamed:?}"))["code"],
-                    code,
-                    "{name}"
-                );
-            }
-        }
-        gateway.assert_well().await;
-        coze.idle().await;
+        assert_answers(name, &coze, &gateway, "flow", script, outcome).await;
     }
     let streamed = Streamed::of(gateway.ask("broken-flow", "hi", json!({"stream": true})).await).await;
     assert_eq!(streamed.error().unwrap()["code"], "upstream_error");

@@ -5,27 +5,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{HeaderValue, RETRY_AFTER};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use cozeway::simulator::{Head, Script, Step};
 
-use crate::shared::{golden, schema};
+use crate::shared::golden;
 use crate::support::gateway::{config, request};
+use crate::support::outcome::{
+    Outcome::{self, After, Before, Fine},
+    assert_answers, assert_fails,
+};
 use crate::support::sse::Streamed;
 use crate::support::{Coze, Gateway, SCRIPTED};
-
-/// What becomes of a fault.
-pub(crate) enum Outcome {
-    /// The answer is fine: its text.
-    Fine(&'static str),
-    /// It comes before any word: an HTTP error in both forms.
-    Before(u16, &'static str),
-    /// It comes after some words: an HTTP error for a whole answer, in band
-    /// for a stream.
-    After(u16, &'static str),
-}
-
-use Outcome::{After, Before, Fine};
 
 pub(crate) fn created() -> Step {
     send("conversation.chat.created", r#"{"id":"3","conversation_id":"2","status":"created"}"#)
@@ -288,71 +279,10 @@ async fn every_fault_has_its_answer_and_leaves_nothing_behind() {
     let cases = cases();
     assert!(cases.len() >= 50);
     for (name, script, outcome) in cases {
-        coze.simulator.unscript(SCRIPTED);
-        coze.simulator.script(SCRIPTED, script);
-        let whole = gateway.ask("scripted", "hi", json!({})).await;
-        let streamed = gateway.ask("scripted", "hi", json!({"stream": true})).await;
-        match outcome {
-            Fine(text) => {
-                let answer: Value = serde_json::from_str(&whole.text().await.unwrap()).unwrap();
-                assert_eq!(answer["choices"][0]["message"]["content"], text, "{name}: {answer}");
-                let streamed = Streamed::of(streamed).await;
-                assert!(streamed.is_done(), "{name}");
-                assert_eq!(streamed.content(), text, "{name}");
-            }
-            Before(status, code) => {
-                for response in [whole, streamed] {
-                    assert_fails(name, response, status, code).await;
-                }
-            }
-            After(status, code) => {
-                assert_fails(name, whole, status, code).await;
-                let streamed = Streamed::of(streamed).await;
-                assert!(!streamed.content().is_empty(), "{name}");
-                assert_eq!(
-                    streamed.error().unwrap_or_else(|| panic!("{name}: {streamed:?}"))["code"],
-                    code,
-                    "{name}"
-                );
-            }
-        }
-        gateway.assert_well().await;
-        coze.idle().await;
+        assert_answers(name, &coze, &gateway, "scripted", script, outcome).await;
     }
     // Idle connections to Coze may stay; nothing else may.
     crate::support::eventually("sockets are given back", || gateway.open_files() <= files + 4).await;
-}
-
-pub(crate) async fn assert_fails(name: &str, response: reqwest::Response, status: u16, code: &str) {
-    let (got, headers) = (response.status().as_u16(), response.headers().clone());
-    let body = response.text().await.unwrap();
-    let error: Value = serde_json::from_str(&body).unwrap_or_else(|_| panic!("{name}: {body}"));
-    schema::assert_valid(&schema::validator("error"), &error, name);
-    assert_eq!((got, error["error"]["code"].as_str()), (status, Some(code)), "{name}: {error}");
-    let message = error["error"]["message"].as_str().unwrap();
-    for leak in ["stack=", "/app/", "127.0.0.1", "localhost", "pat_demo", "<html"] {
-        assert!(!message.contains(leak), "{name}: {message}");
-    }
-    let never = [
-        "upstream_auth_failed",
-        "upstream_model_unavailable",
-        "upstream_unsupported",
-        "upstream_requires_action",
-        "insufficient_quota",
-    ];
-    let final_word = never.contains(&code) || (code == "upstream_timeout");
-    assert_eq!(headers.get("x-should-retry").is_some_and(|value| value == "false"), final_word, "{name}");
-    assert_eq!(
-        headers.contains_key("retry-after"),
-        matches!(code, "upstream_rate_limited" | "conversation_locked"),
-        "{name}"
-    );
-    if name == "status 429" {
-        assert_eq!(headers["retry-after"], "7");
-    }
-    if name == "a missing field" {
-        assert!(message.contains("'user_id' field is required"), "{message}");
-    }
 }
 
 #[tokio::test]

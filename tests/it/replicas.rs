@@ -11,10 +11,10 @@ use crate::support::sse::Stream;
 use crate::support::{Coze, Gateway, SCRIPTED, Talk};
 
 /// A Redis of a test's own.
-struct Redis(Server);
+pub(crate) struct Redis(pub(crate) Server);
 
 impl Redis {
-    async fn start() -> Option<Self> {
+    pub(crate) async fn start() -> Option<Self> {
         Self::with(&KEEPS).await
     }
 
@@ -24,7 +24,7 @@ impl Redis {
         Some(Self(server))
     }
 
-    async fn gateway(&self, coze: &Coze, limits: &str) -> Gateway {
+    pub(crate) async fn gateway(&self, coze: &Coze, limits: &str) -> Gateway {
         let url = format!("[state]\nurl = \"{}/0\"\n", self.0.url());
         let gateway = Gateway::with(&config(coze, "", &format!("{limits}\n{url}"))).await;
         within("the store is there", async || state(&gateway).await == "ready").await;
@@ -33,7 +33,7 @@ impl Redis {
 }
 
 /// Waits for a condition, a minute at most.
-async fn within(what: &str, condition: impl AsyncFn() -> bool) {
+pub(crate) async fn within(what: &str, condition: impl AsyncFn() -> bool) {
     for _ in 0..600 {
         if condition().await {
             return;
@@ -43,7 +43,7 @@ async fn within(what: &str, condition: impl AsyncFn() -> bool) {
     panic!("not within a minute: {what}");
 }
 
-async fn state(gateway: &Gateway) -> String {
+pub(crate) async fn state(gateway: &Gateway) -> String {
     let text = gateway.client.get(gateway.url("/readyz")).send().await.unwrap().text().await.unwrap();
     serde_json::from_str::<serde_json::Value>(&text).unwrap()["state"].as_str().unwrap().to_owned()
 }

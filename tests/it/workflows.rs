@@ -1,7 +1,9 @@
 //! Workflows as models, by the real binary.
 
+mod away;
 mod faults;
 mod questions;
+mod resuming;
 
 use serde_json::{Value, json};
 

@@ -72,6 +72,40 @@ fn describe(event: &Event<'_>, out: &mut String) {
     .expect("a string takes everything");
 }
 
+/// Bytes in pieces of these sizes, again and again.
+pub(crate) fn pieces<'b>(bytes: &'b [u8], sizes: &[usize]) -> Vec<&'b [u8]> {
+    let mut pieces = Vec::new();
+    let mut rest = bytes;
+    for size in sizes.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (head, tail) = rest.split_at((*size).min(rest.len()));
+        pieces.push(head);
+        rest = tail;
+    }
+    pieces
+}
+
+/// A transcript says the same byte by byte, and cut in two anywhere.
+#[track_caller]
+pub(crate) fn assert_same_however_cut(file: &str, callee: &Callee, bytes: &[u8]) {
+    let whole = read(callee, [bytes]);
+    assert_same(file, &whole, &read(callee, bytes.chunks(1)));
+    // The large one is cut where it is most likely to hurt.
+    let step = if bytes.len() > 100_000 { 4099 } else { 1 };
+    for at in (0..bytes.len()).step_by(step) {
+        let (head, tail) = bytes.split_at(at);
+        assert_same(file, &whole, &read(callee, [head, tail]));
+    }
+}
+
+/// A transcript says the same in pieces of these sizes.
+#[track_caller]
+pub(crate) fn assert_same_in_pieces(file: &str, callee: &Callee, bytes: &[u8], sizes: &[usize]) {
+    assert_same(file, &read(callee, [bytes]), &read(callee, pieces(bytes, sizes)));
+}
+
 #[track_caller]
 pub(crate) fn assert_same(file: &str, one: &Read, other: &Read) {
     assert_eq!(one.events, other.events, "{file}");

@@ -51,7 +51,10 @@ fn shown(plan: &Plan) -> String {
         Plan::Lost => "lost".into(),
         Plan::Fresh => "fresh".into(),
         Plan::Continue { new, after: None, .. } => format!("continue with {new:?}"),
-        Plan::Continue { new, after: Some(chat), .. } => format!("continue with {new:?} after {chat}"),
+        Plan::Continue { new, after: Some(Cut { chat, answers }), .. } => {
+            let answers = if *answers { ", an answer perhaps" } else { "" };
+            format!("continue with {new:?} after {chat}{answers}")
+        }
         Plan::Resume { new, .. } => format!("resume with {new:?}"),
         Plan::Rebuild { new, .. } => format!("rebuild with {new:?}"),
     }
@@ -142,8 +145,14 @@ fn every_branch() {
         ("delta, new system", pinned(OTHER_SYSTEM), failed(), "rebuild with 0..2", "rebuilt; reason=failed"),
         // The last answer was cut.
         ("transcript", transcript(), cut(), "fresh", "replayed; reason=cut"),
-        ("delta", delta(), cut(), "continue with 0..1 after running", "continued"),
-        ("delta, same system", pinned(SYSTEM), cut(), "continue with 1..2 after running", "continued"),
+        ("delta", delta(), cut(), "continue with 0..1 after running, an answer perhaps", "continued"),
+        (
+            "delta, same system",
+            pinned(SYSTEM),
+            cut(),
+            "continue with 1..2 after running, an answer perhaps",
+            "continued",
+        ),
         ("delta, new system", pinned(OTHER_SYSTEM), cut(), "continue with 0..2 after running", "continued"),
     ] {
         let (decided, said) = plan(&sent, &record, false, 100, NOW);

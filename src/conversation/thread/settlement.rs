@@ -15,6 +15,8 @@ pub struct Settlement {
     /// Whether a process that is killed must not lose it: what answers a
     /// workflow's question that nobody knows of would begin a run.
     pub(super) lasting: bool,
+    /// Whether it is a workflow's question.
+    pub(super) asks: bool,
     /// Where the conversation was at Coze.
     pub(super) old: Option<String>,
     /// Where it is now.
@@ -32,6 +34,12 @@ impl Settlement {
     #[must_use]
     pub fn is_at(&self) -> Option<&str> {
         self.now.as_deref()
+    }
+
+    /// Whether the turn has ended in a workflow's question.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        self.asks
     }
 
     /// Stores it.

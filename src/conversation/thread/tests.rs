@@ -1,5 +1,5 @@
 use super::*;
-use crate::conversation::{Fingerprints, Owner};
+use crate::conversation::{Cut, Fingerprints, Owner};
 use crate::turn::{Message, Role};
 
 const SPACE: Key = [5; 16];
@@ -74,7 +74,11 @@ impl Stage {
             Went::Fresh => (Plan::Fresh, before(called)),
             Went::On => (Plan::Continue { place: old(), new: 2..3, after: None }, before(called)),
             Went::OnAfterCut => (
-                Plan::Continue { place: old(), new: 2..3, after: Some("cut".into()) },
+                Plan::Continue {
+                    place: old(),
+                    new: 2..3,
+                    after: Some(Cut { chat: "cut".into(), answers: true }),
+                },
                 Record { state: State::Cut("cut".into()), head: None, ..before(called) },
             ),
             Went::Rebuild => {

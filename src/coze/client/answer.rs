@@ -174,6 +174,54 @@ mod tests {
     }
 
     #[test]
+    fn the_flows_own_bodies_are_judged_by_their_codes() {
+        for (file, body, expected) in [
+            ("run", &include_bytes!("../../../tests/golden/workflow/workflow_run.server.json")[..], None),
+            ("documented", include_bytes!("../../../tests/golden/workflow/workflow_run.docs.json"), None),
+            ("text", include_bytes!("../../../tests/golden/workflow/workflow_run_text.server.json"), None),
+            // Its `msg` is null.
+            ("async", include_bytes!("../../../tests/golden/workflow/workflow_run_async.server.json"), None),
+            // It has no code at all, and bare numbers of 64 bits.
+            (
+                "history",
+                include_bytes!("../../../tests/golden/workflow/workflow_run_history.server.json"),
+                None,
+            ),
+            (
+                "failed",
+                include_bytes!("../../../tests/golden/workflow/workflow_run_failed.server.json"),
+                Some((Kind::Broken, 720_701_013)),
+            ),
+            (
+                "a question",
+                include_bytes!("../../../tests/golden/workflow/workflow_run_interrupt.server.json"),
+                Some((Kind::Rejected, 6039)),
+            ),
+            (
+                "not published",
+                include_bytes!("../../../tests/golden/workflow/workflow_run_not_published.server.json"),
+                Some((Kind::ModelUnavailable, 6031)),
+            ),
+            (
+                "not published, as a stream",
+                include_bytes!(
+                    "../../../tests/golden/workflow/workflow_stream_run_not_published.server.json"
+                ),
+                Some((Kind::ModelUnavailable, 720_702_011)),
+            ),
+            (
+                "a chatflow without a name",
+                include_bytes!("../../../tests/golden/chatflow/chatflow_prestream_error.server.json"),
+                Some((Kind::Broken, 777_777_775)),
+            ),
+        ] {
+            let failure = judge(StatusCode::OK, "application/json; charset=utf-8", None, body);
+            let said = failure.map(|failure| (failure.kind, failure.coze_code));
+            assert_eq!(said, expected.map(|(kind, code)| (kind, Some(code))), "{file}");
+        }
+    }
+
+    #[test]
     fn success_and_strangers_hold_no_error() {
         assert!(judge(StatusCode::OK, "application/json", None, br#"{"code":0,"msg":""}"#).is_none());
         assert!(judge(StatusCode::OK, "text/html", None, b"<html>").is_none());

@@ -7,7 +7,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{Input, Workflow};
-use crate::coze::{Call, Kind, Within};
+use crate::coze::flow::Flow;
+use crate::coze::{Call, Kind};
 use crate::turn::{Message, Prompt, Role};
 
 /// What a client sent cannot become a run.
@@ -26,19 +27,9 @@ pub enum Unfit {
 
 #[derive(Serialize)]
 struct Body<'a> {
-    workflow_id: &'a str,
+    #[serde(flatten)]
+    flow: Flow<'a>,
     parameters: BTreeMap<&'a str, Parameter<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bot_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    app_id: Option<&'a str>,
-    /// The community server's name for it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<&'a str>,
-    /// The cloud's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    workflow_version: Option<&'a str>,
-    ext: BTreeMap<&'static str, &'a str>,
 }
 
 /// The value of a start parameter.
@@ -114,15 +105,8 @@ pub fn run(
         all.insert(name, Parameter::Text(text.clone()));
     }
     let version = workflow.version.as_deref();
-    let body = Body {
-        workflow_id: &workflow.id,
-        parameters: all,
-        bot_id: workflow.within.as_ref().and_then(Within::bot),
-        app_id: workflow.within.as_ref().and_then(Within::app),
-        version: version.filter(|_| kind == Kind::Studio),
-        workflow_version: version.filter(|_| kind == Kind::Cloud),
-        ext: [("user_id", user_id)].into(),
-    };
+    let flow = Flow::new(kind, &workflow.id, workflow.within.as_ref(), version, user_id);
+    let body = Body { flow, parameters: all };
     let path = if workflow.stream { "/v1/workflow/stream_run" } else { "/v1/workflow/run" };
     let call = Call {
         method: http::Method::POST,

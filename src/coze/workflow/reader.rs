@@ -333,18 +333,20 @@ impl Reader {
         let data =
             if waiting.data.0.is_empty() { node.as_deref().unwrap_or_default() } else { &*waiting.data.0 };
         let (text, wants) = if data.is_empty() { (String::new(), Wants::Text) } else { question::read(data) };
+        if text.is_empty() && !self.spoken {
+            return Err(Failure::new(Kind::Broken, "The workflow waits, but says not for what."));
+        }
+        if waiting.event_id.0.is_empty() {
+            return Err(Failure::new(Kind::Broken, "The workflow waits, but says not by what it goes on."));
+        }
+        let kind = waiting.kind.0.parse().unwrap_or(0);
+        let resume = Resume { event: waiting.event_id.0.into_owned(), kind };
+        // Ahead of its words, for who would rather not hear them.
+        sink(Event::Asked(&Asked { wants, resume: Some(resume) }));
         // The documented form has asked already, in words.
         if !self.said.ends_with(&text) {
             self.say(false, Text::Plain(Cow::Owned(text)), sink);
         }
-        if !self.spoken {
-            return Err(Failure::new(Kind::Broken, "The workflow waits, but says not for what."));
-        }
-        let resume = (!waiting.event_id.0.is_empty()).then(|| Resume {
-            event: waiting.event_id.0.into_owned(),
-            kind: waiting.kind.0.parse().unwrap_or(0),
-        });
-        sink(Event::Asked(&Asked { wants, resume }));
         self.finish(&debug_url, sink);
         Ok(())
     }

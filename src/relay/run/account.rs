@@ -25,7 +25,7 @@ pub(super) struct Account {
 }
 
 /// What has to be remembered of a question.
-fn question(asked: &Asked) -> Question {
+pub(in crate::relay) fn question(asked: &Asked) -> Question {
     let form = match &asked.wants {
         Wants::Form(fields) => fields.iter().map(|field| (field.name.clone(), field.kind.clone())).collect(),
         Wants::Text | Wants::Choice(_) => Vec::new(),
@@ -42,12 +42,19 @@ impl Account {
             return Err(lost());
         }
         if self.dead_end {
-            let says = "The workflow asks something back, and the answer could not be brought to it: \
-                        this request is not remembered.";
-            return Err(Failure::new(Kind::RequiresAction, says));
+            return Err(dead_end());
         }
         Ok(())
     }
+}
+
+/// A workflow asks what nobody could answer.
+pub(super) fn dead_end() -> Failure {
+    Failure::new(
+        Kind::RequiresAction,
+        "The workflow asks something back, and the answer could not be brought to it: this request is not \
+         remembered.",
+    )
 }
 
 /// What Coze calls the chat.
@@ -85,7 +92,7 @@ impl Passing<'_, '_> {
     /// Takes note of an event and passes it on. The end is not passed on:
     /// the run itself decides when that has come.
     pub(super) fn event(&mut self, event: Event<'_>) {
-        if self.account.misplaced {
+        if self.account.misplaced || self.account.dead_end {
             return;
         }
         match &event {
@@ -114,7 +121,12 @@ impl Passing<'_, '_> {
                 self.account.event = asked.resume.as_ref().map(|resume| resume.event.clone());
                 match &mut self.lent {
                     Some(lent) => lent.ask(question(asked)),
-                    None => self.account.dead_end = asked.resume.is_some(),
+                    // Then not even its words are told.
+                    None if asked.resume.is_some() => {
+                        self.account.dead_end = true;
+                        return;
+                    }
+                    None => {}
                 }
             }
             Event::Usage(usage) => self.account.usage = Some(*usage),

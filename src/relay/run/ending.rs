@@ -2,7 +2,7 @@
 //! for it. In each case it is charged, what became of the conversation is
 //! remembered, and what Coze still does is ended where that can be.
 
-use super::account::{Account, Ids};
+use super::account::{Account, Ids, dead_end};
 use super::{End, Phase, Run, open};
 use crate::conversation::{Chat, Ending, Settlement};
 use crate::coze::{Asking, Kind as DeploymentKind, Reader, error, retrieve, sse};
@@ -54,6 +54,9 @@ impl Run {
     fn conclude(&mut self, end: Ended) -> Option<(Settlement, Option<Leftovers>)> {
         let chat = self.account.ids.as_ref().map(Ids::chat);
         let event = self.account.event.as_deref();
+        if event.is_some() {
+            self.relay.askers.note(&self.target);
+        }
         let ending = match (end, chat) {
             (Ended::Answered, _) if !self.target.callee.converses() => match event {
                 Some(event) => {
@@ -115,6 +118,11 @@ impl Run {
             memory.lost = !remembered;
         }
         match std::mem::replace(&mut self.phase, Phase::Over) {
+            // Nobody could answer it, and what was meant as the answer would
+            // begin a run.
+            Phase::Remembering(_, End::Finished(_)) if !remembered && self.account.event.is_some() => {
+                Err(dead_end())
+            }
             Phase::Remembering(_, End::Finished(finish)) => {
                 self.shaping.push(Event::Finished(finish), sink);
                 Ok(())
@@ -192,6 +200,7 @@ impl Run {
             user_id: &user_id,
             conversation: None,
             answering: None,
+            held: 0,
             given: &given,
         };
         let called = target.callee.call(&mut prompt, asking);

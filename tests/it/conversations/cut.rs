@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use cozeway::simulator::bots::STORYTELLER;
-use cozeway::simulator::{Behaviour, Bot, Options};
+use cozeway::simulator::{Behaviour, Bot, Options, Script, Step};
+use serde_json::json;
 
 use super::forgetting::{coded, troubled};
 use super::usual;
 use crate::support::gateway::config;
 use crate::support::sse::Stream;
-use crate::support::{Between, Coze, Gateway, Mishap, Talk, eventually};
+use crate::support::{Between, Coze, Gateway, Mishap, SCRIPTED, Talk, eventually};
 
 const RETRIEVE: &str = "/v3/chat/retrieve";
+const OF_CHAT: &str = "/v3/chat/message/list";
+const LIST: &str = "/v1/conversation/message/list";
 
 /// Bots that take their time between two words, and one that is silent.
 async fn paced(server: &str, pace: Duration) -> (Coze, Between, Gateway) {
@@ -168,7 +171,7 @@ async fn what_was_said_before_a_cut_run_that_failed_is_not_lost() {
     talk.says(&["c"]).await.assert("rebuilt; reason=failed", "a [b] c");
     talk.says(&["d"]).await.assert("continued", "a [b] c [c] d");
     // A system text, too, was said before.
-    let system = |text: &str| serde_json::json!([{"role": "system", "content": "S"}, {"role": "user", "content": text}]);
+    let system = |text: &str| json!([{"role": "system", "content": "S"}, {"role": "user", "content": text}]);
     let talk = Talk::new(&gateway, &between.coze, "echo").named("m");
     talk.field("stop", "st").sends(system("lost")).await;
     between.next(RETRIEVE, failed());
@@ -198,4 +201,131 @@ async fn a_cut_conversation_waits_while_coze_refuses_to_say_how_it_ended() {
     between.next(RETRIEVE, coded(200, 700_012_006));
     assert_eq!(talk.says(&["on"]).await.error(), (502, "upstream_auth_failed"));
     talk.says(&["on"]).await.assert("continued", "one two [one two] on");
+}
+
+const QUESTION: &str = "Which city would you like to know the weather of?";
+
+#[tokio::test]
+async fn a_question_that_was_cut_is_answered_as_one() {
+    let (coze, gateway) = usual().await;
+    let talk = Talk::new(&gateway, &coze, "ask");
+    let asked = |name: &str| {
+        let talk = talk.named(name);
+        async move {
+            let cut = talk.field("stop", "would").says(&["weather?"]).await;
+            assert_eq!((cut.status, cut.text()), (200, "Which city "));
+            talk
+        }
+    };
+    let answered = asked("n").await.says(&["Paris"]).await;
+    assert_eq!((answered.note(), answered.text()), ("resumed", "The weather in Paris will be sunny."));
+    // Anything else is no answer to it.
+    let user = |text: &str| json!({"role": "user", "content": text});
+    let rebuilt = asked("m").await.sends(json!([user("Paris"), user("please")])).await;
+    assert_eq!((rebuilt.status, rebuilt.note()), (200, "rebuilt; reason=question"));
+    assert_eq!(rebuilt.seen().replace(QUESTION, "Q"), "weather? [Q] Paris please");
+    let system = json!([{"role": "system", "content": "S"}, user("Paris")]);
+    let rebuilt = asked("s").await.sends(system).await;
+    assert_eq!((rebuilt.status, rebuilt.note()), (200, "rebuilt; reason=question"));
+    assert_eq!(rebuilt.seen().replace(QUESTION, "Q"), "weather? [Q] S Paris");
+    // Who sends what it was told has no question to answer.
+    let whole = asked("t").await.says(&["weather?", "Which city ", "Paris"]).await;
+    assert_eq!(whole.note(), "replayed; reason=cut");
+}
+
+#[tokio::test]
+async fn where_coze_cannot_say_whether_it_asked_a_cut_answer_goes_on_as_one() {
+    let (_coze, between, gateway) = troubled("", "").await;
+    for (number, trouble) in
+        [Mishap::Answer(500, "text/plain", "no".into()), coded(400, 4000)].into_iter().enumerate()
+    {
+        let talk = Talk::new(&gateway, &between.coze, "echo").named(&number.to_string());
+        talk.field("stop", "two").says(&["one two"]).await;
+        between.next(OF_CHAT, trouble);
+        talk.says(&["on"]).await.assert("continued", "one two [one two] on");
+    }
+    let talk = Talk::new(&gateway, &between.coze, "echo").named("n");
+    talk.field("stop", "two").says(&["one two"]).await;
+    between.next(OF_CHAT, coded(429, 4013));
+    assert_eq!(talk.says(&["on"]).await.error(), (429, "upstream_rate_limited"));
+    between.next(OF_CHAT, coded(200, 4200));
+    assert_eq!(talk.says(&["on"]).await.error(), (409, "conversation_lost"));
+}
+
+/// A bot's form: what its stream says, and what Coze has kept of it.
+fn form(asked_at: u64) -> (String, String) {
+    let fields = r#"[{"type":"string","name":"city","required":true},{"type":"string","name":"day"}]"#;
+    let card = json!({"content_type": "form_schema", "content": fields}).to_string();
+    let message = |kind: &str, content: &str, content_type: &str| {
+        json!({
+            "id": kind, "conversation_id": "1", "chat_id": "2", "section_id": "3", "role": "assistant",
+            "type": kind, "content": content, "content_type": content_type, "created_at": asked_at,
+        })
+    };
+    let interrupt = message("verbose", r#"{"msg_type":"interrupt","data":"","from_unit":""}"#, "text");
+    let card = message("answer", &card, "card");
+    let chat = json!({"id": "2", "conversation_id": "1", "section_id": "3", "status": "completed"});
+    let events = [
+        ("conversation.chat.created", &chat),
+        ("conversation.message.completed", &card),
+        ("conversation.message.completed", &interrupt),
+        ("conversation.chat.completed", &chat),
+    ];
+    let stream: String = events.iter().map(|(name, data)| format!("event:{name}\ndata:{data}\n\n")).collect();
+    (stream + "event:conversation.stream.done\ndata:\n\n", json!({"Messages": [card, interrupt]}).to_string())
+}
+
+#[tokio::test]
+async fn a_form_that_was_cut_is_filled_in() {
+    let (coze, between, gateway) = troubled("", "").await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let kept = |text: &str| Mishap::Answer(200, "application/json", text.to_owned());
+    let ended = || kept(r#"{"data":{"status":"completed"},"code":0}"#);
+    let answer = "event:conversation.chat.created\ndata:{\"id\":\"4\",\"conversation_id\":\"1\"}\n\n\
+         event:conversation.message.completed\n\
+         data:{\"id\":\"5\",\"type\":\"answer\",\"content\":\"fine\",\"content_type\":\"text\"}\n\n\
+         event:conversation.chat.completed\ndata:{\"id\":\"4\",\"conversation_id\":\"1\"}\n\n\
+         event:conversation.stream.done\ndata:\n\n";
+    let (stream, messages) = form(now);
+    // A stop string cuts it, and a client that leaves.
+    for leaves in [false, true] {
+        let name = if leaves { "left" } else { "stopped" };
+        let talk = Talk::new(&gateway, &between.coze, "scripted").named(name);
+        if leaves {
+            let (heard, _) = stream.split_once("event:conversation.chat.completed").unwrap();
+            let steps = [Step::Send(heard.to_owned().into()), Step::Hang];
+            coze.simulator.script(SCRIPTED, Script::stream(steps));
+            hang_up(&talk, &["weather?"]).await;
+            coze.idle().await;
+        } else {
+            coze.simulator.script(SCRIPTED, Script::transcript(stream.clone()));
+            assert_eq!(talk.field("stop", "day").says(&["weather?"]).await.text(), "city (string)\n");
+        }
+        coze.simulator.unscript(SCRIPTED);
+        coze.simulator.script(SCRIPTED, Script::transcript(answer));
+        // What does not fill it in is told, and changes nothing.
+        for (says, sent) in [("Paris", None), ("city: Paris\nday: Monday", Some("city:Paris\nday:Monday"))] {
+            between.next(RETRIEVE, ended());
+            between.next(OF_CHAT, kept(&messages));
+            let said = talk.says(&[says]).await;
+            let Some(sent) = sent else {
+                assert_eq!(said.error(), (400, "invalid_value"));
+                continue;
+            };
+            assert_eq!((said.status, said.note(), said.text()), (200, "resumed", "fine"));
+            let requests = coze.simulator.requests();
+            let request = requests.iter().rfind(|sent| sent.path.starts_with("/v3/chat?")).unwrap();
+            assert_eq!(request.body["additional_messages"][0]["content"], sent);
+        }
+        coze.simulator.unscript(SCRIPTED);
+    }
+    // One that is too old is none.
+    let (stream, messages) = form(now - 100_000);
+    let talk = Talk::new(&gateway, &between.coze, "scripted").named("old");
+    coze.simulator.script(SCRIPTED, Script::transcript(stream));
+    talk.field("stop", "day").says(&["weather?"]).await;
+    between.next(RETRIEVE, ended());
+    between.next(OF_CHAT, kept(&messages));
+    between.next(LIST, kept(&messages.replace("Messages", "data")));
+    assert_eq!(talk.says(&["city: Paris\nday: Monday"]).await.note(), "rebuilt; reason=question");
 }

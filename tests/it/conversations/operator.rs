@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use cozeway::simulator::flows::TRIP;
+use cozeway::simulator::flows::{APP, GUIDE, TRIP};
 use cozeway::simulator::{Script, Step};
 
 use super::forgetting::troubled;
@@ -51,6 +51,22 @@ async fn show_lists_a_conversations_messages_from_coze() {
     let (_, all) = conversations(&gateway, &["show", "mine"]).await;
     let users: Vec<&str> = all.lines().filter_map(|line| line.strip_prefix("user: ")).collect();
     assert_eq!((users.len(), users[0], users[61]), (62, "one", "m59"));
+}
+
+#[tokio::test]
+async fn a_chatflows_conversation_is_shown_and_cleared_as_well() {
+    let models = format!("[models.guide]\nchatflow_id = '{GUIDE}'\napp_id = '{APP}'\n");
+    let (coze, gateway) = with(&models).await;
+    let talk = Talk::new(&gateway, &coze, "guide").named("mine");
+    let asked = talk.says(&["weather?"]).await;
+    let shown = format!("user: weather?\nassistant: {}\n", asked.text());
+    assert_eq!(conversations(&gateway, &["show", "mine"]).await, (0, shown));
+    assert_eq!(conversations(&gateway, &["clear", "mine"]).await.0, 0);
+    assert_eq!(conversations(&gateway, &["show", "mine"]).await, (0, "no messages\n".to_owned()));
+    // What comes next is no answer to what was cleared.
+    let again = talk.says(&["Paris"]).await;
+    assert_eq!((again.note(), again.text()), ("continued", asked.text()));
+    assert_eq!(again.seen(), "Paris");
 }
 
 #[tokio::test]

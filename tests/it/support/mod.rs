@@ -2,6 +2,7 @@
 
 pub(crate) mod between;
 pub(crate) mod gateway;
+pub(crate) mod outcome;
 pub(crate) mod scrape;
 pub(crate) mod sse;
 pub(crate) mod talk;

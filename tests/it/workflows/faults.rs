@@ -1,15 +1,14 @@
 //! What Coze can do wrong in a workflow's run.
 
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use cozeway::simulator::{Head, Script, Step};
 
-use super::{start, text};
-use crate::faults::{Outcome, assert_fails, coded, typed};
+use super::start;
+use crate::faults::{coded, typed};
 use crate::shared::golden;
-use crate::support::SCRIPTED;
-use crate::support::sse::Streamed;
+use crate::support::outcome::{Outcome, assert_answers};
 
 use Outcome::{After, Before, Fine};
 
@@ -164,35 +163,6 @@ async fn every_fault_has_its_answer() {
     let cases = streams().into_iter().map(|case| ("flow", case));
     for (model, (name, script, outcome)) in cases.chain(wholes().into_iter().map(|case| ("flow-whole", case)))
     {
-        coze.simulator.unscript(SCRIPTED);
-        coze.simulator.script(SCRIPTED, script);
-        let whole = gateway.ask(model, "hi", json!({})).await;
-        let streamed = gateway.ask(model, "hi", json!({"stream": true})).await;
-        match outcome {
-            Fine(expected) => {
-                let answer: Value = serde_json::from_str(&whole.text().await.unwrap()).unwrap();
-                assert_eq!(text(&answer), expected, "{name}: {answer}");
-                let streamed = Streamed::of(streamed).await;
-                assert!(streamed.is_done(), "{name}");
-                assert_eq!(streamed.content(), expected, "{name}");
-            }
-            Before(status, code) => {
-                for response in [whole, streamed] {
-                    assert_fails(name, response, status, code).await;
-                }
-            }
-            After(status, code) => {
-                assert_fails(name, whole, status, code).await;
-                let streamed = Streamed::of(streamed).await;
-                assert!(!streamed.content().is_empty(), "{name}");
-                assert_eq!(
-                    streamed.error().unwrap_or_else(|| panic!("{name}: {streamed:?}"))["code"],
-                    code,
-                    "{name}"
-                );
-            }
-        }
-        gateway.assert_well().await;
-        coze.idle().await;
+        assert_answers(name, &coze, &gateway, model, script, outcome).await;
     }
 }

@@ -238,6 +238,36 @@ async fn where_nothing_is_remembered_a_question_is_an_error() {
 }
 
 #[tokio::test]
+async fn several_answers_to_a_question_are_refused_and_it_still_waits() {
+    let (coze, gateway) = start().await;
+    let talk = Talk::new(&gateway, &coze, "trip");
+    let two = talk.field("n", 2);
+    assert_eq!(talk.says(&["plan a trip"]).await.text(), WHERE);
+    let answer = ["plan a trip", WHERE, "Oslo"];
+    let refused = two.says(&answer).await;
+    assert_eq!((refused.error(), &refused.body["error"]["param"]), ((400, "invalid_value"), &json!("n")));
+    assert_eq!(runs(&coze), (1, 0));
+    assert_eq!(talk.says(&answer).await.text(), WHEN);
+    assert_eq!(two.says(&answer).await.error(), (409, "conversation_lost"));
+    assert_eq!(runs(&coze), (1, 1));
+    // Where nothing was asked there are as many runs as answers.
+    let elsewhere = two.says(&["plan a trip", "Take a walk.", "where?"]).await;
+    assert_eq!(elsewhere.error(), (502, "upstream_requires_action"));
+    let (begun, resumed) = runs(&coze);
+    assert!(begun > 1 && resumed == 1, "{begun} {resumed}");
+}
+
+#[tokio::test]
+async fn a_question_that_nobody_can_answer_is_not_told() {
+    let (coze, gateway) = start().await;
+    let talk = Talk::new(&gateway, &coze, "trip").field("n", 2);
+    let response = talk.streams(&["plan a trip"]).await;
+    assert_eq!(response.status(), 502);
+    let text = response.text().await.unwrap();
+    assert!(text.contains("upstream_requires_action") && !text.contains(WHERE), "{text}");
+}
+
+#[tokio::test]
 async fn a_question_that_a_stop_string_cuts_still_waits() {
     let (coze, gateway) = start().await;
     let talk = Talk::new(&gateway, &coze, "trip");

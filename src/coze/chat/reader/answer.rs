@@ -42,7 +42,7 @@ impl Answer {
 
 /// Whether a verbose message says that the bot waits for an answer
 /// (`chat_interrupt_card.server.sse`).
-pub(super) fn is_interrupt(json: &str) -> bool {
+pub(in crate::coze) fn is_interrupt(json: &str) -> bool {
     #[derive(Deserialize)]
     struct Verbose<'a> {
         #[serde(borrow, default)]

@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::coze::Within;
 use crate::turn::Image;
 
 fn workflow() -> Workflow {

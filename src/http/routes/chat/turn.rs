@@ -39,15 +39,16 @@ impl Turn<'_> {
         choices: usize,
     ) -> Result<Placed, ApiError> {
         let first = !prompt.messages.iter().any(|message| message.role == Role::Assistant);
+        let target = &self.model.target;
         let detached = |reason| Ok(Placed::detached(unremembered(first, reason)));
         match (self.model.memory, &naming.name) {
             (Memory::Off, _) => return detached(Reason::Off),
-            _ if choices > 1 => return detached(Reason::Choices),
+            // What may answer a workflow's question is looked up.
+            _ if choices > 1 && (first || target.callee.converses()) => return detached(Reason::Choices),
             (Memory::Explicit, None) => return detached(Reason::Unnamed),
             (Memory::Auto | Memory::Explicit, _) => {}
         }
         let caller = self.caller.space();
-        let target = &self.model.target;
         let hints = &self.context.snapshot.server.conversation_hints;
         let hint = |name: &HeaderName| Some(headers.get(name)?.as_bytes());
         let wanted = Wanted {
@@ -72,11 +73,20 @@ impl Turn<'_> {
         };
         let app = &self.context.app;
         match app.relay.place(&app.conversations, &wanted, asking).await {
+            Ok(placed) if choices > 1 => {
+                let answers = matches!(placed.plan, Plan::Resume { .. });
+                if let Some(lent) = placed.lent {
+                    lent.end(Ending::Refused).await;
+                }
+                if answers { Err(one_answer()) } else { detached(Reason::Choices) }
+            }
             Ok(placed) => Ok(placed),
             Err(Unplaced::NotFound) => Err(ApiError::conversation_not_found()),
             Err(Unplaced::Away(why)) => {
                 self.context.journal.note(|facts| facts.detail = Some(why));
                 match naming.name {
+                    // Nor would it be known which question this answers.
+                    None if !first && app.relay.has_seen_ask(target) => Err(ApiError::state_unavailable()),
                     Some(_) => Err(ApiError::state_unavailable()),
                     None => detached(Reason::StateUnavailable),
                 }
@@ -99,6 +109,7 @@ impl Turn<'_> {
             Plan::Resume { question, .. } => question.clone(),
             _ => None,
         };
+        let already = held.len();
         let (mut sent, conversation, whole) = match plan {
             Plan::Detached | Plan::Fresh | Plan::Lost => (prompt, None, None),
             Plan::Continue { place, new, .. } | Plan::Resume { place, new, .. } => {
@@ -122,6 +133,7 @@ impl Turn<'_> {
             user_id: &user_id,
             conversation: conversation.as_deref(),
             answering: question.as_ref().map(|asked| Answering { kind: asked.kind, form: &asked.form }),
+            held: already,
             given: &request.ask.given,
         };
         let called = self.call(&mut sent, asking);
@@ -171,4 +183,13 @@ impl Turn<'_> {
         self.context.journal.failed(failure, &error.code);
         error
     }
+}
+
+/// Several runs cannot have the same answer.
+fn one_answer() -> ApiError {
+    ApiError::bad_request(
+        "invalid_value",
+        Some("n".to_owned()),
+        "'n' must be 1 where a workflow's question is answered: it is answered once.",
+    )
 }
