@@ -7,6 +7,7 @@
 
 mod ask;
 mod asked;
+pub(crate) mod escape;
 mod event;
 mod failure;
 mod given;
@@ -18,6 +19,7 @@ mod text;
 
 pub use ask::{Ask, Image, Message, Role};
 pub use asked::{Asked, Field, Resume, Wants};
+pub(crate) use escape::escape_into;
 pub use event::{Event, Finish, Usage};
 pub use failure::{Failure, Kind};
 pub use given::{Extras, Given, Shortcut};
@@ -26,4 +28,3 @@ pub use rules::{Prompt, Reasoning, SystemRejected, SystemRule, ThinkTags};
 pub use step::{Did, Step};
 pub use stop::{Cut, StopWords, StopWordsError};
 pub use text::Text;
-pub(crate) use text::escape_into;

@@ -54,41 +54,8 @@ impl<'a> Text<'a> {
     pub fn write_escaped(&self, out: &mut Vec<u8>) {
         match self {
             Self::Escaped(text) => out.extend_from_slice(text.as_bytes()),
-            Self::Plain(text) => escape_into(text, out),
+            Self::Plain(text) => super::escape_into(text, out),
         }
-    }
-}
-
-/// Appends `text` to `out`, escaped as JSON's grammar demands and no further.
-pub(crate) fn escape_into(text: &str, out: &mut Vec<u8>) {
-    let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
-        let (clean, tail) = rest.split_at(at);
-        out.extend_from_slice(clean);
-        let Some((&byte, tail)) = tail.split_first() else {
-            return;
-        };
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            _ => {
-                out.extend_from_slice(b"\\u00");
-                out.extend_from_slice(&[hex_digit(byte >> 4), hex_digit(byte & 15)]);
-            }
-        }
-        rest = tail;
-    }
-    out.extend_from_slice(rest);
-}
-
-/// The lower-case hexadecimal digit of a number below 16.
-fn hex_digit(nibble: u8) -> u8 {
-    match nibble {
-        0..=9 => b'0' + nibble,
-        _ => b'a' + (nibble - 10),
     }
 }
 

