@@ -5,6 +5,7 @@
 //! [`client`] calls out; everything else is values and pure functions. Never
 //! names the client's dialect.
 
+mod attached;
 pub mod bot;
 mod call;
 pub mod card;
@@ -14,6 +15,7 @@ pub mod circuit;
 pub mod client;
 pub mod conversation;
 pub mod error;
+pub mod files;
 mod json;
 pub mod messages;
 mod reader;
@@ -23,6 +25,7 @@ pub mod sse;
 pub mod token;
 pub mod workflow;
 
+pub use attached::NoPlace;
 pub use call::{Asking, Refused};
 pub use reader::Reader;
 

@@ -2,6 +2,7 @@
 
 mod account;
 mod ending;
+mod sending;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use super::clocks::Clocks;
 use super::lent::Lent;
 use super::shaping::Shaping;
+use super::start::{Packed, Start};
 use super::{Memory, Order, Relay, Remembered, Replay};
 use crate::access::Meter;
 use crate::coze::client::{Begun, ByteStream};
@@ -20,6 +22,7 @@ use crate::coze::{Call, Reader, Target, retrieve, sse};
 use crate::secret::Secret;
 use crate::turn::{Event, Failure, Finish, Kind, Usage};
 use account::{Account, Passing};
+use sending::Sending;
 
 /// How long the end of the stream may lag behind the end of the chat.
 const END_GRACE: Duration = Duration::from_secs(2);
@@ -38,7 +41,7 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// ```text
 ///     ┌── the conversation is forgotten ──┐
 ///     ▼                                    │
-///  Opening ──▶ Streaming ──▶ (Counting) ───┼──▶ (Remembering) ──▶ Over
+///  (Uploading) ──▶ Opening ──▶ Streaming ──▶ (Counting) ───┼──▶ (Remembering) ──▶ Over
 ///     │            │                       │         ▲
 ///     └────────────┴── stop string, failure┴─────────┘
 /// ```
@@ -61,11 +64,16 @@ pub(super) struct Run {
     memory: Option<Memory>,
     /// Whether Coze's conversation is deleted unless it is remembered.
     cleanup: bool,
+    /// Its files, until the chat has begun.
+    sending: Option<Box<Sending>>,
+    upload_timeout: Duration,
     /// Conversations of Coze's that the turn has left behind.
     strays: Vec<String>,
 }
 
 enum Phase {
+    /// Files are brought to Coze; it knows of no chat yet.
+    Uploading(Boxed<Result<Packed, Failure>>),
     /// The head of the answer has not come.
     Opening(Boxed<Result<Begun, Failure>>),
     /// Events come.
@@ -88,6 +96,7 @@ enum End {
 impl std::fmt::Debug for Run {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let phase = match self.phase {
+            Phase::Uploading(_) => "uploading",
             Phase::Opening(_) => "opening",
             Phase::Streaming(_) => "streaming",
             Phase::Counting(..) => "counting",
@@ -104,9 +113,8 @@ impl Run {
             Some(Remembered { lent, replay }) => (Some(lent), replay),
             None => (None, None),
         };
-        let call = order.call.clone();
-        Self {
-            phase: Phase::Opening(open(order.target.clone(), call, order.caller_token.clone())),
+        let mut run = Self {
+            phase: Phase::Over,
             decoder: sse::Decoder::default(),
             reader: Reader::of(&order.target.callee),
             shaping: Shaping::new(&order.stop, order.think_tags),
@@ -121,8 +129,26 @@ impl Run {
             lent,
             replay,
             cleanup: order.cleanup,
+            sending: None,
+            upload_timeout: order.upload_timeout,
             strays: Vec::new(),
-        }
+        };
+        run.begin(order.start.clone());
+        run
+    }
+
+    /// Begins a chat.
+    fn begin(&mut self, start: Start) {
+        self.phase = match start {
+            Start::Call(call) => Phase::Opening(open(self.target.clone(), call, self.caller_token.clone())),
+            Start::Files(parcel) => {
+                let sending = Sending::new(parcel, self.upload_timeout);
+                let token = self.token();
+                let begun = sending.begin(&self.relay.uploads, &self.target, token, Vec::new());
+                self.sending = Some(Box::new(sending));
+                Phase::Uploading(begun)
+            }
+        };
     }
 
     /// See [`super::Turn::memory`].
@@ -138,6 +164,13 @@ impl Run {
     ) -> Poll<Option<Result<(), Failure>>> {
         let step = match &mut self.phase {
             Phase::Over => return Poll::Ready(None),
+            Phase::Uploading(uploading) => match ready!(uploading.as_mut().poll(cx)) {
+                Ok(packed) => {
+                    self.packed(packed);
+                    Ok(())
+                }
+                Err(failure) => Err(failure),
+            },
             Phase::Opening(opening) => match opening.as_mut().poll(cx) {
                 Poll::Ready(Ok(begun)) => {
                     self.clocks.begun();
@@ -209,6 +242,7 @@ impl Run {
             }
         });
         self.account.check()?;
+        self.forget_sent();
         if self.shaping.stopped() {
             self.abandon();
             self.answered(Finish::StopWord, sink);
@@ -296,6 +330,14 @@ impl Run {
             None => self.target.token.as_ref().map(|source| source.current()),
         }
     }
+}
+
+/// Makes the call with just this token.
+fn open_with(target: Target, call: Call, token: Secret) -> Boxed<Result<Begun, Failure>> {
+    Box::pin(async move {
+        let streams = target.callee.streams();
+        target.deployment.client.begin(&call, &token, streams).await
+    })
 }
 
 /// Makes the call; once more with another token, if Coze refuses the one

@@ -264,4 +264,12 @@ impl Store for Link {
     fn counts(&self) -> Pending<'_, Counts> {
         self.step(self.store.counts())
     }
+
+    fn cached(&self, key: Key) -> Pending<'_, Option<Vec<u8>>> {
+        self.step(self.store.cached(key))
+    }
+
+    fn cache(&self, key: Key, value: Vec<u8>, life: Duration) -> Pending<'_, ()> {
+        self.step(self.store.cache(key, value, life))
+    }
 }
