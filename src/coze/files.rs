@@ -99,7 +99,10 @@ fn signed_for(url: &str) -> Option<Duration> {
 /// file, the cloud has five.
 #[must_use]
 pub fn is_lost(failure: &Failure) -> bool {
+    // A chatflow says it inside of its own message.
+    let inside = |detail: &String| detail.contains("code=104000008 ");
     matches!(failure.coze_code, Some(104_000_000..=104_000_010 | 4300..=4304))
+        || failure.detail.as_ref().is_some_and(inside)
 }
 
 #[cfg(test)]

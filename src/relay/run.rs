@@ -39,11 +39,12 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// One chat while it runs.
 ///
 /// ```text
-///     ┌── the conversation is forgotten ──┐
-///     ▼                                    │
-///  (Uploading) ──▶ Opening ──▶ Streaming ──▶ (Counting) ───┼──▶ (Remembering) ──▶ Over
-///     │            │                       │         ▲
-///     └────────────┴── stop string, failure┴─────────┘
+///                 ┌─── the conversation is forgotten ───┐
+///                 ▼                                     │
+///  (Uploading) ▶ Opening ──▶ Streaming ──▶ (Counting) ──┼──▶ (Remembering) ──▶ Over
+///       ▲ │       │ │            │                      │         ▲
+///       └─┼───────┘ └────────────┴── stop string, failure ────────┤
+///         └── failure ────────────────────────────────────────────┘
 /// ```
 pub(super) struct Run {
     phase: Phase,
