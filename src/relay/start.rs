@@ -25,9 +25,15 @@ pub struct Parcel {
     prompt: Prompt,
     user_id: String,
     conversation: Option<String>,
-    /// The number and the form of what is answered.
-    answering: Option<(i64, Vec<(String, Option<String>)>)>,
+    answered: Option<Answered>,
     given: Given,
+}
+
+/// What is answered: see [`Answering`].
+#[derive(Debug)]
+struct Answered {
+    kind: i64,
+    form: Vec<(String, Option<String>)>,
 }
 
 /// A prompt whose files are at Coze.
@@ -67,7 +73,7 @@ impl Parcel {
             prompt,
             user_id: user_id.to_owned(),
             conversation: conversation.map(str::to_owned),
-            answering: answering.map(|Answering { kind, form }| (kind, form.to_vec())),
+            answered: answering.map(|Answering { kind, form }| Answered { kind, form: form.to_vec() }),
             given: given.clone(),
         }
     }
@@ -91,7 +97,7 @@ impl Parcel {
             kind: target.deployment.kind,
             user_id: &self.user_id,
             conversation: self.conversation.as_deref(),
-            answering: self.answering.as_ref().map(|(kind, form)| Answering { kind: *kind, form }),
+            answering: self.answered.as_ref().map(|Answered { kind, form }| Answering { kind: *kind, form }),
             given: &self.given,
         };
         let called = target.callee.call(&mut prompt, asking);

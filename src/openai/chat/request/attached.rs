@@ -147,7 +147,6 @@ fn inline(bytes: Vec<u8>, kind: Kind, usual: &str, name: Option<&str>) -> Source
 
 /// The type that a data URL declares, and its base64; `None` if it is another
 /// URL.
-#[expect(clippy::type_complexity, reason = "a pair of what a URL says")]
 fn data_url(url: &str) -> Option<Result<(Option<&str>, &str), Fault>> {
     let rest =
         url.get(5..).filter(|_| url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:")))?;
