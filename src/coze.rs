@@ -161,6 +161,14 @@ pub struct Target {
     pub token: Option<Arc<token::Source>>,
 }
 
+impl Target {
+    /// Whether it can answer aloud: bots of the cloud alone do.
+    #[must_use]
+    pub fn speaks(&self) -> bool {
+        self.deployment.kind == Kind::Cloud && matches!(self.callee, Callee::Bot(_))
+    }
+}
+
 /// Whether a text can be an id of Coze: a positive 64-bit integer in decimal
 /// digits.
 #[must_use]

@@ -69,6 +69,8 @@ pub struct Order {
     pub stop: StopWords,
     /// Whether thinking comes as `<think>…</think>` in the text.
     pub think_tags: bool,
+    /// Whether what is said aloud is wanted.
+    pub aloud: bool,
     /// Whether usage is worth a request of its own.
     pub wants_usage: bool,
     /// The longest silence of Coze.

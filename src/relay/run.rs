@@ -27,6 +27,9 @@ use sending::Sending;
 /// How long the end of the stream may lag behind the end of the chat.
 const END_GRACE: Duration = Duration::from_secs(2);
 
+/// How long sound may be silent after the end of the chat.
+const SOUND_GRACE: Duration = Duration::from_secs(30);
+
 /// How long usage may be asked for.
 const USAGE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -54,6 +57,9 @@ pub(super) struct Run {
     clocks: Clocks,
     account: Account,
     wants_usage: bool,
+    /// Whether what is said aloud is wanted, which may come after the chat's
+    /// end.
+    aloud: bool,
     target: Target,
     caller_token: Option<Secret>,
     relay: Relay,
@@ -118,10 +124,11 @@ impl Run {
             phase: Phase::Over,
             decoder: sse::Decoder::default(),
             reader: Reader::of(&order.target.callee),
-            shaping: Shaping::new(&order.stop, order.think_tags),
+            shaping: Shaping::new(&order.stop, order.think_tags, order.aloud),
             clocks: Clocks::new(order.upstream_timeout, order.target.callee.begins_early()),
             account: Account::default(),
             wants_usage: order.wants_usage || order.meter.is_some(),
+            aloud: order.aloud,
             target: order.target.clone(),
             caller_token: order.caller_token.clone(),
             relay,
@@ -195,7 +202,7 @@ impl Run {
                 Poll::Ready(Some(Ok(bytes))) => {
                     // What still drips after the chat's end keeps nobody
                     // waiting.
-                    if !self.reader.has_ended() {
+                    if !self.reader.has_ended() || self.aloud {
                         self.clocks.heard();
                     }
                     self.take(&bytes, cx, sink)
@@ -257,7 +264,7 @@ impl Run {
             self.drain(cx);
             self.answered(Finish::Completed, sink);
         } else if self.reader.has_ended() {
-            self.clocks.tighten(END_GRACE);
+            self.clocks.tighten(if self.aloud { SOUND_GRACE } else { END_GRACE });
         }
         Ok(())
     }

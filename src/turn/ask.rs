@@ -22,6 +22,8 @@ pub struct Ask {
     pub answered: bool,
     /// Who asks, in the client's own words.
     pub user: Option<String>,
+    /// Whether the answer is wanted aloud, too.
+    pub aloud: bool,
     /// Where the answer is cut.
     pub stop: StopWords,
     /// What is given beside the messages.

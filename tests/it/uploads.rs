@@ -2,6 +2,7 @@
 
 mod faults;
 mod memory;
+mod sound;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

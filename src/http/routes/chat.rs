@@ -79,6 +79,11 @@ async fn answer(
             "This key may not set Coze's fields: that takes allow_coze_fields in its entry.",
         ));
     }
+    if request.ask.aloud && !model.target.speaks() {
+        let message = "'modalities' with 'audio' is not for this model, which answers in text: \
+                       leave it out or send [\"text\"].";
+        return Err(ApiError::bad_request("unsupported_parameter", Some("modalities".to_owned()), message));
+    }
     let naming = Naming::of(&headers, &request)?;
     let prompt = prompt(&model, &request)?;
     if naming.name.is_some() && request.choices > 1 && model.memory != Memory::Off {
@@ -122,6 +127,7 @@ async fn answer(
     };
     let answered = if request.stream {
         let encoder = Encoder::new(&head, order.choices, request.include_usage, model.reasoning);
+        let encoder = if order.aloud { encoder.aloud(&head) } else { encoder };
         stream(context, order, encoder, permit).await
     } else {
         whole(context, order, &head, model.reasoning, permit).await

@@ -145,6 +145,7 @@ impl Turn<'_> {
             choices: request.choices,
             stop: request.ask.stop.clone(),
             think_tags: self.model.reasoning == Reasoning::Think,
+            aloud: request.ask.aloud,
             wants_usage: !request.stream || request.include_usage,
             upstream_timeout: self.context.snapshot.server.upstream_timeout,
             upload_timeout: self.context.snapshot.server.upload_timeout,
