@@ -134,3 +134,15 @@ async fn what_cannot_be_taken_is_refused_unsent() {
     assert_eq!(said.error(), (400, "unsupported_content"));
     assert_eq!((uploads(&coze), chats(&coze)), (0, 0));
 }
+
+#[tokio::test]
+async fn a_file_that_is_refused_before_its_end_is_told_as_too_large() {
+    let coze = Coze::start().await;
+    let gateway = Gateway::with_server(&coze, "max_body = \"60MB\"\n").await;
+    // The simulated server reads 32 MiB at most.
+    let said =
+        Talk::new(&gateway, &coze, "echo").sends(json!([user(&[inline(&"x".repeat(40_000_000))])])).await;
+    assert_eq!(said.error(), (400, "coze_400"), "{}", said.body);
+    assert!(said.body["error"]["message"].as_str().unwrap().contains("of this size"), "{}", said.body);
+    gateway.assert_well().await;
+}
