@@ -44,11 +44,12 @@ async fn a_failed_upload_is_told_before_anything_is_sent() {
             talk.sends(json!([user(&[text("one")]), {"role": "assistant", "content": "one"}, two])).await;
         assert_eq!(said.error(), expected, "{trouble:?}: {}", said.body);
         let message = said.body["error"]["message"].as_str().unwrap();
-        assert!(message.contains("image.png"), "{message}");
+        assert!(message.contains("(image/png, 9 bytes)"), "{message}");
         assert_eq!(chats(&coze), before, "{trouble:?}");
         tried += 1;
         assert!(uploads(&coze) >= tried);
     }
+    assert_eq!(gateway.logged_lines("image.png"), 0, "its name is the client's word");
     // What was claimed was put back: nothing has happened to it.
     let said = talk.says(&["one", "one", "two"]).await;
     said.assert("continued", "one [one] two");
