@@ -5,6 +5,7 @@
 //! [`client`] calls out; everything else is values and pure functions. Never
 //! names the client's dialect.
 
+mod attached;
 pub mod bot;
 mod call;
 pub mod card;
@@ -14,6 +15,7 @@ pub mod circuit;
 pub mod client;
 pub mod conversation;
 pub mod error;
+pub mod files;
 mod flow;
 mod json;
 pub mod messages;
@@ -25,6 +27,7 @@ pub mod token;
 pub mod trace;
 pub mod workflow;
 
+pub use attached::NoPlace;
 pub use call::{Asking, Refused};
 pub use reader::Reader;
 
@@ -158,6 +161,14 @@ pub struct Target {
     /// What it is called with; `None` is the caller's own token, which it
     /// sent as its key.
     pub token: Option<Arc<token::Source>>,
+}
+
+impl Target {
+    /// Whether it can answer aloud: bots of the cloud alone do.
+    #[must_use]
+    pub fn speaks(&self) -> bool {
+        self.deployment.kind == Kind::Cloud && matches!(self.callee, Callee::Bot(_))
+    }
 }
 
 /// Whether a text can be an id of Coze: a positive 64-bit integer in decimal

@@ -7,6 +7,7 @@
 
 mod ask;
 mod asked;
+mod attachment;
 pub(crate) mod escape;
 mod event;
 mod failure;
@@ -17,8 +18,9 @@ mod step;
 mod stop;
 mod text;
 
-pub use ask::{Ask, Image, Message, Role};
+pub use ask::{Ask, Message, Role};
 pub use asked::{Asked, Field, Resume, Wants};
+pub use attachment::{Attachment, Inline, Media, Source};
 pub(crate) use escape::escape_into;
 pub use event::{Event, Finish, Usage};
 pub use failure::{Failure, Kind};

@@ -36,6 +36,7 @@ const RANKS: &[(&str, u8)] = &[
 const CRATES: &[(&str, &[&str])] = &[
     ("anyhow", &["cli"]),
     ("axum", &["http", "simulator"]),
+    ("base64", &["openai"]),
     ("clap", &["cli"]),
     ("httparse", &["coze/client/http1/head.rs"]),
     ("hyper_util", &["http", "simulator", "coze/client/connect.rs"]),

@@ -11,7 +11,7 @@ use super::call::{Asking, Refused};
 use super::chat::{WireMessage, wire_message};
 use super::flow::Flow;
 use super::workflow::{Unfit, object};
-use super::{Call, Within};
+use super::{Call, Kind, Within, attached};
 use crate::turn::Prompt;
 
 /// How many messages one call may bring (the documents' limit).
@@ -98,7 +98,7 @@ pub(super) fn call(
 ) -> Result<(Call, usize), Refused> {
     let Asking { kind, user_id, conversation, given, .. } = asking;
     let parameters = given.parameters.as_deref();
-    check(prompt, parameters)?;
+    check(prompt, kind, parameters)?;
     let trimmed = fit(prompt, asking.held)?;
     let given = parameters.map(object).transpose()?.unwrap_or_default();
     let mut all: BTreeMap<&str, Parameter<'_>> =
@@ -135,7 +135,10 @@ pub(super) fn call(
 
 /// Leaves out the oldest of what Coze has held itself until the rest is not
 /// too many; gives how many that were. A pinned message stays.
-fn fit(prompt: &mut Prompt, held: usize) -> Result<usize, Refused> {
+///
+/// # Errors
+/// If the client's own are too many.
+pub(super) fn fit(prompt: &mut Prompt, held: usize) -> Result<usize, Refused> {
     let over = prompt.messages.len().saturating_sub(MAX_MESSAGES);
     let spare = held.saturating_sub(prompt.pinned);
     if over > spare {
@@ -151,10 +154,8 @@ fn fit(prompt: &mut Prompt, held: usize) -> Result<usize, Refused> {
 ///
 /// # Errors
 /// If there is not.
-pub(super) fn check(prompt: &Prompt, parameters: Option<&str>) -> Result<(), Unfit> {
-    if prompt.messages.iter().any(|message| !message.images.is_empty()) {
-        return Err(Unfit::Image);
-    }
+pub(super) fn check(prompt: &Prompt, kind: Kind, parameters: Option<&str>) -> Result<(), Unfit> {
+    attached::check(prompt, 0, |attachment| attached::of_chatflow(attachment, kind))?;
     let given = parameters.map(object).transpose()?.unwrap_or_default();
     let variable = prompt.variable.as_ref().map(|(name, _)| name.as_str());
     let mut taken = OWN.into_iter().chain(variable);
@@ -166,8 +167,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::coze::Kind;
-    use crate::turn::{Given, Image, Message, Role};
+    use crate::coze::NoPlace;
+    use crate::turn::{Attachment, Given, Inline, Media, Message, Role, Source};
 
     fn chatflow() -> Chatflow {
         Chatflow {
@@ -260,10 +261,17 @@ mod tests {
     fn what_has_no_place_is_refused() {
         assert!(call(&chatflow(), &mut prompt(50), asking(None, &nothing())).is_ok());
         assert_eq!(call(&chatflow(), &mut prompt(51), asking(None, &nothing())), Err(Refused::TooMany(51)));
-        let taken = check(&prompt(1), Some(r#"{"CONVERSATION_NAME": "x"}"#));
+        let taken = check(&prompt(1), Kind::Studio, Some(r#"{"CONVERSATION_NAME": "x"}"#));
         assert_eq!(taken, Err(Unfit::Taken("CONVERSATION_NAME".to_owned())));
         let mut image = prompt(1);
-        image.messages[0].images.push(Image { url: "https://x/1".to_owned() });
-        assert_eq!(check(&image, None), Err(Unfit::Image));
+        image.messages[0].attachments.push(Attachment::image("https://x/1"));
+        assert_eq!(check(&image, Kind::Studio, None), Err(Unfit::Attachment(0, NoPlace::Url)));
+        let inline = Inline::new(b"1".as_slice().into(), "image/png", "a.png");
+        let source = Source::Inline(inline.into());
+        image.messages[0].attachments[0] = Attachment { media: Media::Image, source };
+        assert_eq!(check(&image, Kind::Studio, None), Ok(()));
+        assert_eq!(check(&image, Kind::Cloud, None), Err(Unfit::Attachment(0, NoPlace::CloudFlow)));
+        image.messages[0].attachments[0].media = Media::Audio;
+        assert_eq!(check(&image, Kind::Studio, None), Err(Unfit::Attachment(0, NoPlace::Audio)));
     }
 }

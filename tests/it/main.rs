@@ -36,5 +36,6 @@ mod stopping;
 mod streaming;
 mod terminal;
 mod tls;
+mod uploads;
 mod whole;
 mod workflows;

@@ -330,11 +330,11 @@ async fn a_file_of_the_first_form_is_brought_to_this_one_and_keeps_its_secret() 
 fn a_file_of_a_newer_version_is_refused_and_left_alone() {
     let folder = Folder::new();
     drop(open(&folder.file()));
-    Connection::open(folder.file()).unwrap().execute_batch("PRAGMA user_version = 3").unwrap();
+    Connection::open(folder.file()).unwrap().execute_batch("PRAGMA user_version = 4").unwrap();
     let before = std::fs::read(folder.file()).unwrap();
     let (why, text) = refused(&folder.file());
-    assert!(matches!(why, Why::Newer(3, 2)), "{why:?}");
-    assert!(text.contains("the file has form 3, and this version knows forms up to 2"), "{text}");
+    assert!(matches!(why, Why::Newer(4, 3)), "{why:?}");
+    assert!(text.contains("the file has form 4, and this version knows forms up to 3"), "{text}");
     assert_eq!(std::fs::read(folder.file()).unwrap(), before);
 }
 
