@@ -5,6 +5,7 @@
 //! [`client`] calls out; everything else is values and pure functions. Never
 //! names the client's dialect.
 
+mod bearer;
 pub mod bot;
 mod call;
 pub mod card;
@@ -16,6 +17,7 @@ pub mod conversation;
 pub mod error;
 mod json;
 pub mod messages;
+pub mod oauth;
 mod reader;
 pub mod retrieve;
 mod scan;
@@ -23,6 +25,7 @@ pub mod sse;
 pub mod token;
 pub mod workflow;
 
+pub use bearer::Bearer;
 pub use call::{Asking, Refused};
 pub use reader::Reader;
 

@@ -35,6 +35,7 @@ const RANKS: &[(&str, u8)] = &[
 /// Which files may use a crate: a module of the root, or one file.
 const CRATES: &[(&str, &[&str])] = &[
     ("anyhow", &["cli"]),
+    ("aws_lc_rs", &["coze/oauth/key.rs", "simulator"]),
     ("axum", &["http", "simulator"]),
     ("clap", &["cli"]),
     ("httparse", &["coze/client/http1/head.rs"]),
@@ -42,7 +43,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("prometheus_client", &["telemetry"]),
     // Clients of the gateway alone: see the exceptions.
     ("reqwest", &[]),
-    ("rustls", &["tls", "coze/client/tls.rs"]),
+    ("rustls", &["tls", "coze/client/tls.rs", "coze/oauth/key.rs"]),
     ("rustls_platform_verifier", &["coze/client/tls.rs"]),
     ("redis", &["store"]),
     ("rusqlite", &["store"]),

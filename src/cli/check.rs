@@ -97,6 +97,7 @@ struct ShownChat {
 enum ShownToken {
     Config { value: &'static str },
     File { value: &'static str, path: String },
+    OAuth { app_id: String, key_id: String, path: String },
     Caller,
 }
 
@@ -174,6 +175,9 @@ impl<'s> Shown<'s> {
             match &model.token {
                 ShownToken::Config { value } => writeln!(out, "  token      {value} (config)")?,
                 ShownToken::File { value, path } => writeln!(out, "  token      {value} (file {path})")?,
+                ShownToken::OAuth { app_id, key_id, path } => {
+                    writeln!(out, "  token      of the OAuth app {app_id} (key {key_id}, file {path})")?;
+                }
                 ShownToken::Caller => writeln!(out, "  token      the caller's own")?,
             }
             if !model.gives.is_empty() {
@@ -244,6 +248,11 @@ impl<'s> ShownModel<'s> {
                 Some(Source::File(file)) => {
                     ShownToken::File { value: "***", path: file.path().display().to_string() }
                 }
+                Some(Source::OAuth(oauth)) => ShownToken::OAuth {
+                    app_id: oauth.settings().app_id.clone(),
+                    key_id: oauth.settings().key_id.clone(),
+                    path: oauth.settings().key_file.display().to_string(),
+                },
                 None => ShownToken::Caller,
             },
             system: match &model.system {

@@ -6,6 +6,7 @@
 
 mod bot;
 mod model;
+mod oauth;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::coze::Kind;
 
 pub(super) use bot::{Bot, Shortcut};
 pub(super) use model::{Flow, Model, Runs, Workflow};
+pub(super) use oauth::OAuth;
 
 /// Something that may be left out, and may be wrong.
 pub(super) enum Field<T> {
@@ -78,6 +80,7 @@ pub(super) struct Deployment {
     /// Names and values; the place is that of the entry.
     pub(super) headers: Vec<(String, Item<String>)>,
     pub(super) token: OneOf,
+    pub(super) oauth: Option<OAuth>,
 }
 
 /// A `[keys.NAME]` table.
@@ -186,8 +189,8 @@ fn auth(reader: &mut Reader<'_>, root: &Table<'_>) -> (Field<Mode>, Place) {
 fn deployment(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_>) -> Deployment {
     reader.only(
         table,
-        &["base_url", "kind", "ca_file", "proxy", "headers", "token", "token_file"],
-        &["oauth"],
+        &["base_url", "kind", "ca_file", "proxy", "headers", "token", "token_file", "oauth"],
+        &[],
     );
     Deployment {
         name,
@@ -197,6 +200,7 @@ fn deployment(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_>) ->
         proxy: reader.text(table, "proxy"),
         headers: reader.strings(table, "headers"),
         token: one_of(reader, table, TOKEN),
+        oauth: oauth::read(reader, table),
     }
 }
 

@@ -98,6 +98,7 @@ pub fn from_environment(env: Env<'_>) -> Result<Snapshot, Faults> {
             proxy: None,
             headers: Vec::new(),
             token,
+            oauth: None,
         }],
         models: vec![Model {
             name: name("COZE_BOT_ID"),

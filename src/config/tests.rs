@@ -89,7 +89,7 @@ fn the_minimal_example_is_good() {
     assert_eq!(snapshot.server, Server::default());
     let model = model(&snapshot, "support");
     assert_eq!(model.target.callee.id(), "7531406778865549312");
-    assert_eq!(model.target.token.as_ref().unwrap().current().expose(), SECRET);
+    assert_eq!(model.target.token.as_ref().unwrap().known().unwrap().expose(), SECRET);
     assert_eq!(model.target.deployment.kind, Kind::Studio);
 }
 
@@ -212,7 +212,7 @@ fn models_and_deployments_keep_the_order_of_the_file() {
 #[test]
 fn a_models_own_token_goes_before_the_deployments() {
     let snapshot = good(&BASE.replace("bot_id = \"75\"", "bot_id = \"75\"\ntoken = \" own\\n\""));
-    assert_eq!(model(&snapshot, "support").target.token.as_ref().unwrap().current().expose(), "own");
+    assert_eq!(model(&snapshot, "support").target.token.as_ref().unwrap().known().unwrap().expose(), "own");
 }
 
 #[test]
@@ -311,7 +311,7 @@ fn the_environment_alone_makes_a_gateway() {
     assert_eq!(snapshot.server.listen.to_string(), "127.0.0.1:8787");
     let target = &model(&snapshot, "coze").target;
     assert_eq!((target.callee.id(), target.deployment.kind), ("75", Kind::Cloud));
-    assert_eq!(target.token.as_ref().unwrap().current().expose(), format!("{SECRET}${{X}}"));
+    assert_eq!(target.token.as_ref().unwrap().known().unwrap().expose(), format!("{SECRET}${{X}}"));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::header::PROXY_AUTHORIZATION;
@@ -120,6 +120,19 @@ pub enum Begun {
     },
 }
 
+/// An answer of whatever kind.
+#[derive(Debug)]
+pub struct Plain {
+    /// Its status.
+    pub status: StatusCode,
+    /// The server's clock.
+    pub date: Option<SystemTime>,
+    /// The error that it holds, as all calls understand errors.
+    pub failure: Option<Failure>,
+    /// All of its body.
+    pub body: Bytes,
+}
+
 /// The bytes of an answer as they arrive. Dropped before its end, it closes
 /// the connection.
 #[derive(Debug)]
@@ -178,7 +191,7 @@ impl Client {
     /// If Coze cannot be reached or answers with anything else.
     pub async fn open(&self, call: &Call, token: &Secret) -> Result<Opened, Failure> {
         let (told, Answer { head, incoming }) = self.send(call, token).await?;
-        let Told { kind, log_id, retry_after } = told;
+        let Told { kind, log_id, retry_after, .. } = told;
         if head.status == StatusCode::OK && kind.starts_with("text/event-stream") {
             let bytes = ByteStream { body: incoming, _reading: self.0.line.reading() };
             return Ok(Opened { log_id, bytes });
@@ -225,6 +238,17 @@ impl Client {
             None if head.status.is_success() => Ok(body),
             None => Err(unexpected(head.status, &told.kind)),
         }
+    }
+
+    /// Makes a call, and gives whatever is answered for the caller to judge.
+    ///
+    /// # Errors
+    /// If Coze cannot be reached, or its answer does not come whole.
+    pub async fn ask_plainly(&self, call: &Call, token: &Secret) -> Result<Plain, Failure> {
+        let (told, Answer { head, incoming }) = self.send(call, token).await?;
+        let body = read_whole(incoming, MAX_REFUSAL_BYTES).await?;
+        let failure = judge(head.status, &told.kind, told.retry_after, &body);
+        Ok(Plain { status: head.status, date: told.date(), failure, body })
     }
 
     async fn send(&self, call: &Call, token: &Secret) -> Result<(Told, Answer), Failure> {

@@ -1,6 +1,7 @@
 //! One chat at Coze, from the call to its last event.
 
 mod account;
+mod again;
 mod ending;
 
 use std::future::Future;
@@ -16,10 +17,11 @@ use super::shaping::Shaping;
 use super::{Memory, Order, Relay, Remembered, Replay};
 use crate::access::Meter;
 use crate::coze::client::{Begun, ByteStream};
-use crate::coze::{Call, Reader, Target, retrieve, sse};
+use crate::coze::{Bearer, Call, Reader, Target, retrieve, sse};
 use crate::secret::Secret;
 use crate::turn::{Event, Failure, Finish, Kind, Usage};
 use account::{Account, Passing};
+use again::Again;
 
 /// How long the end of the stream may lag behind the end of the chat.
 const END_GRACE: Duration = Duration::from_secs(2);
@@ -44,6 +46,8 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// ```
 pub(super) struct Run {
     phase: Phase,
+    /// Taken when Coze has begun to answer.
+    again: Option<Box<Again>>,
     decoder: sse::Decoder,
     reader: Reader,
     shaping: Shaping,
@@ -106,6 +110,7 @@ impl Run {
         };
         let call = order.call.clone();
         Self {
+            again: Some(Box::new(Again::new(call.clone(), order.conversation_wait))),
             phase: Phase::Opening(open(order.target.clone(), call, order.caller_token.clone())),
             decoder: sse::Decoder::default(),
             reader: Reader::of(&order.target.callee),
@@ -208,6 +213,9 @@ impl Run {
                 result = reader.read(event, &mut |event| pass.event(event));
             }
         });
+        if self.again.is_some() && self.account.ids.is_some() {
+            self.again = None;
+        }
         self.account.check()?;
         if self.shaping.stopped() {
             self.abandon();
@@ -263,10 +271,10 @@ impl Run {
             {
                 let call = retrieve::retrieve(&ids.conversation, &ids.chat);
                 let target = self.target.clone();
-                let token = self.token();
+                let bearer = self.bearer();
                 let asking = Box::pin(async move {
-                    let token = token?;
-                    let asked = target.deployment.client.fetch(&call, &token);
+                    let bearer = bearer?;
+                    let asked = bearer.fetch(&target.deployment.client, &call);
                     let body = tokio::time::timeout(USAGE_TIMEOUT, asked).await.ok()?.ok()?;
                     retrieve::usage(&body)
                 });
@@ -290,11 +298,9 @@ impl Run {
         }
     }
 
-    fn token(&self) -> Option<Secret> {
-        match &self.caller_token {
-            Some(token) => Some(token.clone()),
-            None => self.target.token.as_ref().map(|source| source.current()),
-        }
+    /// What Coze is called with; `None` where there is no token at all.
+    fn bearer(&self) -> Option<Bearer> {
+        self.target.bearer(self.caller_token.as_ref()).ok()
     }
 }
 
@@ -302,21 +308,7 @@ impl Run {
 /// from a file and the file has a new one: nothing has run then.
 fn open(target: Target, call: Call, caller_token: Option<Secret>) -> Boxed<Result<Begun, Failure>> {
     Box::pin(async move {
-        let (client, streams) = (&target.deployment.client, target.callee.streams());
-        let source = match (&caller_token, &target.token) {
-            (Some(token), _) => return client.begin(&call, token, streams).await,
-            (None, Some(source)) => source,
-            (None, None) => {
-                return Err(Failure::new(Kind::Auth, "There is no Coze token for this model."));
-            }
-        };
-        let token = source.current();
-        match client.begin(&call, &token, streams).await {
-            Err(failure) if failure.kind == Kind::Auth => match source.after_refusal(&token) {
-                Some(renewed) => client.begin(&call, &renewed, streams).await,
-                None => Err(failure),
-            },
-            result => result,
-        }
+        let bearer = target.bearer(caller_token.as_ref())?;
+        bearer.begin(&target.deployment.client, &call, target.callee.streams()).await
     })
 }

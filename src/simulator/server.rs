@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::trouble::Trouble;
 use super::wire::{self, Fault, Id};
-use super::{Recorded, Simulator, chat, chatflow, files, records, script, workflow};
+use super::{Recorded, Simulator, chat, chatflow, cloud, files, records, script, workflow};
 
 /// How many connections there may be at a time.
 const MAX_CONNECTIONS: usize = 16_384;
@@ -104,6 +104,9 @@ async fn answer(simulator: Simulator, connection: Connection, request: Request<I
     if let Ok(id) = HeaderValue::try_from(uuid::Uuid::now_v7().to_string()) {
         response.headers_mut().entry(LOG_ID).or_insert(id);
     }
+    if let Some(date) = simulator.wrong_date() {
+        response.headers_mut().insert(header::DATE, date);
+    }
     response
 }
 
@@ -129,8 +132,17 @@ async fn respond(
         // `unrouted_path.server.json`.
         return with_status(StatusCode::UNAUTHORIZED, fault(401, "missing session_key in cookie"));
     };
+    if endpoint == Endpoint::Token && simulator.is_cloud() && parts.method == Method::POST {
+        return cloud::token(simulator, &parts.headers, &json.unwrap_or_default()).await;
+    }
+    if endpoint.is_clouds() && !simulator.is_cloud() {
+        return with_status(StatusCode::UNAUTHORIZED, fault(401, "missing session_key in cookie"));
+    }
     let owner = match authenticate(simulator, &parts.headers) {
         Ok(owner) => owner,
+        Err(_) if simulator.is_cloud() => {
+            return cloud::refused(StatusCode::UNAUTHORIZED, 4100, "authentication is invalid");
+        }
         Err(reason) => return coded(700_012_006, &format!("authentication failed: {reason}")),
     };
     // Only a body that says it is JSON is read (protocol 1.4).
@@ -236,7 +248,15 @@ async fn route(
             with_status(StatusCode::INTERNAL_SERVER_ERROR, Response::new(Body::empty()))
         }
         E::BotOnline if get => records::online(simulator, query.required("bot_id")?),
+        E::Bot(id) if get && simulator.is_cloud() => {
+            cloud::bot(simulator, id).unwrap_or_else(|| records::bot(simulator, id))
+        }
         E::Bot(id) if get => records::bot(simulator, id),
+        E::Me if get => cloud::me(),
+        E::Spaces if get => cloud::spaces(simulator, query),
+        E::Bots if get => cloud::bots(simulator, query),
+        E::Workflow(id) if get && simulator.is_cloud() => cloud::workflow(simulator, id),
+        E::Workflow(id) if get => records::workflow(simulator, id),
         // A known path with a wrong method (protocol 1.3).
         _ => plain(StatusCode::NOT_FOUND, "404 page not found"),
     })
@@ -258,6 +278,11 @@ enum Endpoint {
     Bot(Id),
     BotOnline,
     Upload,
+    Token,
+    Me,
+    Spaces,
+    Bots,
+    Workflow(Id),
     Run(workflow::Way),
     Chatflow,
 }
@@ -281,11 +306,21 @@ impl Endpoint {
             ["v1", "bot", "get_online_info"] => Self::BotOnline,
             ["v1", "files", "upload"] => Self::Upload,
             ["v1", "workflows", "chat"] => Self::Chatflow,
+            ["api", "permission", "oauth2", "token"] => Self::Token,
+            ["v1", "users", "me"] => Self::Me,
+            ["v1", "workspaces"] => Self::Spaces,
+            ["v1", "bots"] => Self::Bots,
+            ["v1", "workflows", id] => Self::Workflow(Id::parse(id)?),
             ["v1", "workflow", "run"] => Self::Run(workflow::Way::Whole),
             ["v1", "workflow", "stream_run"] => Self::Run(workflow::Way::Stream),
             ["v1", "workflow", "stream_resume"] => Self::Run(workflow::Way::Resume),
             _ => return None,
         })
+    }
+
+    /// Whether only a cloud has it.
+    fn is_clouds(self) -> bool {
+        matches!(self, Self::Token | Self::Me | Self::Spaces | Self::Bots)
     }
 }
 
@@ -299,7 +334,12 @@ fn authenticate(simulator: &Simulator, headers: &http::HeaderMap) -> Result<usiz
         _ => return Err("missing api_key in request"),
     };
     let mut tokens = simulator.options().tokens.iter();
-    tokens.position(|known| known == token).ok_or("CheckPermission failed")
+    match tokens.position(|known| known == token) {
+        Some(owner) => Ok(owner),
+        // All apps act for the first token's user.
+        None if simulator.has_given(token) => Ok(0),
+        None => Err("CheckPermission failed"),
+    }
 }
 
 /// The query of a request.

@@ -27,6 +27,7 @@ mod load;
 mod logs;
 mod malformed;
 mod metrics;
+mod oauth;
 mod openapi;
 mod reload;
 mod replicas;

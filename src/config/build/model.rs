@@ -152,7 +152,7 @@ fn token_of(
             let deployment = &entry.name;
             report.add(
                 &model.at,
-                format!("there is no token for it: give token or token_file here or in [coze.{deployment}]"),
+                format!("there is no token for it: give token or token_file here or in [coze.{deployment}], or [coze.{deployment}.oauth]"),
             );
             None
         }

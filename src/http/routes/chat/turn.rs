@@ -147,6 +147,7 @@ impl Turn<'_> {
             think_tags: self.model.reasoning == Reasoning::Think,
             wants_usage: !request.stream || request.include_usage,
             upstream_timeout: self.context.snapshot.server.upstream_timeout,
+            conversation_wait: self.context.snapshot.server.conversation_wait,
             meter: None,
             cleanup: self.model.cleanup,
             remembered: lent.map(|lent| Remembered { lent, replay }),
