@@ -15,6 +15,7 @@ pub mod circuit;
 pub mod client;
 pub mod conversation;
 pub mod error;
+pub mod inventory;
 mod json;
 pub mod messages;
 pub mod oauth;

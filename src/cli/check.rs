@@ -13,7 +13,7 @@ use super::{ConfigArgs, Stop, env, explain, print};
 use crate::access::{Key, Mode, Quota};
 use crate::catalog::{Memory, Model, Overflow};
 use crate::config::Snapshot;
-use crate::coze::bot::Steps;
+use crate::coze::bot::{Bot, History, Steps};
 use crate::coze::token::Source;
 use crate::coze::{Callee, Kind};
 use crate::store::Place;
@@ -75,6 +75,12 @@ struct ShownModel<'s> {
     /// What a bot is given beside the messages: names, never values.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     gives: Vec<String>,
+    /// How a bot is shown a transcript, if not message by message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history: Option<&'static str>,
+    /// Whether Coze keeps the chats, where it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auto_save_history: Option<bool>,
     /// How a bot's steps are shown, if they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     steps: Option<&'static str>,
@@ -183,6 +189,12 @@ impl<'s> Shown<'s> {
             if !model.gives.is_empty() {
                 writeln!(out, "  gives      {}", model.gives.join(", "))?;
             }
+            if let Some(history) = model.history {
+                writeln!(out, "  history    {history}")?;
+            }
+            if model.auto_save_history == Some(false) {
+                writeln!(out, "  history    not kept by Coze")?;
+            }
             if let Some(steps) = model.steps {
                 writeln!(out, "  steps      {steps}")?;
             }
@@ -262,6 +274,8 @@ impl<'s> ShownModel<'s> {
                 SystemRule::Variable(name) => format!("variable {name}"),
             },
             gives: gives(&target.callee),
+            history: bot(&target.callee).and_then(|bot| (bot.history == History::Flat).then_some("flatten")),
+            auto_save_history: bot(&target.callee).and_then(|bot| bot.unsaved.then_some(false)),
             steps: steps(&target.callee),
             chat: target.callee.converses().then(|| ShownChat::of(model)),
         }
@@ -275,6 +289,13 @@ fn gives(callee: &Callee) -> Vec<String> {
     let maps = [("custom_variables", variables), ("extra_params", params), ("parameters", parameters)];
     let entries = maps.iter().flat_map(|(field, map)| map.keys().map(move |name| format!("{field}.{name}")));
     entries.chain(shortcut.iter().map(|shortcut| format!("shortcut_command {}", shortcut.command))).collect()
+}
+
+fn bot(callee: &Callee) -> Option<&Bot> {
+    match callee {
+        Callee::Bot(bot) => Some(bot),
+        Callee::Workflow(_) | Callee::Chatflow(_) => None,
+    }
 }
 
 fn steps(callee: &Callee) -> Option<&'static str> {

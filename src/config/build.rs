@@ -55,6 +55,7 @@ pub(super) fn build(
         keys: Keys::new(mode?, keys),
         limits: file.limits,
         catalog: Catalog::new(models),
+        tokens: deployments.iter().filter_map(deployment::Entry::token).collect(),
         deployments: deployments.into_iter().filter_map(|deployment| deployment.built).collect(),
         notes,
     })
@@ -66,6 +67,7 @@ fn mode(file: &File, report: &mut Report) -> Option<Mode> {
     let mode = match (&file.mode, has_keys) {
         (Field::Wrong, _) => return None,
         (Field::Is(mode), _) => *mode,
+        (Field::Absent, false) if file.draft => return Some(Mode::Keys),
         (Field::Absent, true) => Mode::Keys,
         (Field::Absent, false) => {
             report.add(
@@ -76,7 +78,7 @@ fn mode(file: &File, report: &mut Report) -> Option<Mode> {
         }
     };
     match mode {
-        Mode::Keys if !has_keys => {
+        Mode::Keys if !has_keys && !file.draft => {
             report.add(&file.mode_at, "mode \"keys\" needs a key: `cozeway key NAME` makes one");
         }
         Mode::Keys => {}

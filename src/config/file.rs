@@ -32,6 +32,8 @@ pub(super) enum Field<T> {
 
 /// A config file.
 pub(super) struct File {
+    /// Whether it is only looked at: models and keys may be missing.
+    pub(super) draft: bool,
     pub(super) serving: Serving,
     pub(super) mode_at: Place,
     pub(super) mode: Field<Mode>,
@@ -111,7 +113,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const MAX_TTL: Duration = Duration::from_secs(3650 * 86_400);
 
 /// Reads a whole document.
-pub(super) fn read(reader: &mut Reader<'_>, root: &Table<'_>) -> File {
+pub(super) fn read(reader: &mut Reader<'_>, root: &Table<'_>, draft: bool) -> File {
     reader.only(root, &["server", "coze", "models", "keys", "limits", "auth", "state"], &[]);
     let serving = super::server::read(reader, root);
     let (mode, mode_at) = auth(reader, root);
@@ -119,6 +121,7 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &Table<'_>) -> File {
     let models = match mode {
         // A caller's bot needs no entry there: its id is its name.
         Field::Is(Mode::Passthrough) => reader.sections(root, "models"),
+        _ if draft => reader.sections(root, "models"),
         _ => needed(reader, root, "models", "there is no model: add a [models.NAME] table"),
     };
     let keys = reader.sections(root, "keys");
@@ -127,6 +130,7 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &Table<'_>) -> File {
         quota(reader, &table)
     });
     File {
+        draft,
         serving,
         mode_at,
         mode,

@@ -194,7 +194,7 @@ impl Found {
         };
         let cleared = self.fetch(&conversation::clear(&self.place.conversation)).await;
         let (outcome, failure) = match cleared {
-            Ok(body) => (Outcome::Keep(self.cleared(entry, conversation::section(&body))), None),
+            Ok(body) => (Outcome::Keep(self.cleared(entry, conversation::made(&body))), None),
             // Then nothing has happened there.
             Err(failure) if !is_unsure(&failure) && abandoned => (Outcome::Abandon, Some(failure)),
             Err(failure) if !is_unsure(&failure) => (Outcome::Keep(entry), Some(failure)),

@@ -26,6 +26,16 @@ pub(super) struct Entry {
     pub(super) built: Option<Arc<Deployment>>,
 }
 
+impl Entry {
+    /// The deployment with the token that it gives to its models.
+    pub(super) fn token(&self) -> Option<(Arc<Deployment>, Arc<Source>)> {
+        match (&self.built, &self.token) {
+            (Some(deployment), Field::Is(token)) => Some((Arc::clone(deployment), Arc::clone(token))),
+            _ => None,
+        }
+    }
+}
+
 /// The headers that the gateway writes itself.
 const OWN: [HeaderName; 7] =
     [ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, USER_AGENT];
