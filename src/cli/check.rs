@@ -1,7 +1,11 @@
-//! `cozeway check`: what the config comes to, without asking Coze.
+//! `cozeway check`: what the config comes to, and with `--online` what Coze
+//! says of it.
 //!
 //! In comes a [`Snapshot`], out comes text or JSON. Tokens are shown as
 //! `***`, keys and their digests not at all.
+
+mod advice;
+mod online;
 
 use std::fmt::Write as _;
 use std::num::NonZeroU32;
@@ -9,7 +13,7 @@ use std::num::NonZeroU32;
 use anyhow::Context as _;
 use serde::Serialize;
 
-use super::{ConfigArgs, Stop, env, explain, print};
+use super::{ConfigArgs, Stop, env, explain, print, runtime};
 use crate::access::{Key, Mode, Quota};
 use crate::catalog::{Memory, Model, Overflow};
 use crate::config::Snapshot;
@@ -18,11 +22,15 @@ use crate::coze::token::Source;
 use crate::coze::{Callee, Kind};
 use crate::store::Place;
 use crate::turn::{Extras, Reasoning, SystemRule};
+use online::Online;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
+    /// Ask Coze about each model: exit code 1 if one cannot be used
+    #[arg(long, env = "COZEWAY_ONLINE", value_parser = clap::builder::FalseyValueParser::new())]
+    online: bool,
     /// Show it as JSON
     #[arg(long, env = "COZEWAY_JSON", value_parser = clap::builder::FalseyValueParser::new())]
     json: bool,
@@ -30,16 +38,26 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Result<(), Stop> {
     let snapshot = args.config.source()?.load(&env)?;
-    let shown = Shown::of(&snapshot);
+    let mut shown = Shown::of(&snapshot);
+    if args.online {
+        shown.online = Some(runtime()?.block_on(online::examine(&snapshot)));
+    }
     if args.json {
         let json = serde_json::to_string_pretty(&shown).context("cannot write JSON")?;
-        return print(&format!("{json}\n"));
+        print(&format!("{json}\n"))?;
+    } else {
+        print(&shown.to_text())?;
+        for note in &snapshot.notes {
+            explain(&format!("note: {note}"));
+        }
     }
-    print(&shown.to_text())?;
-    for note in &snapshot.notes {
-        explain(&format!("note: {note}"));
+    match shown.online {
+        Some(online) if !online.ok => {
+            let bad = online.models.iter().filter(|model| !model.ok).count();
+            Err(anyhow::anyhow!("{bad} of {} models cannot be used as they are", online.models.len()).into())
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// What is shown of a config.
@@ -54,6 +72,9 @@ struct Shown<'s> {
     keys: Vec<ShownKey<'s>>,
     limits: ShownQuota,
     notes: &'s [String],
+    /// What Coze says, if it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    online: Option<Online>,
 }
 
 #[derive(Serialize)]
@@ -145,6 +166,7 @@ impl<'s> Shown<'s> {
             keys: snapshot.keys.iter().map(|key| ShownKey::of(key, snapshot)).collect(),
             limits: ShownQuota::of(snapshot.limits),
             notes: &snapshot.notes,
+            online: None,
         }
     }
 
@@ -224,7 +246,7 @@ impl<'s> Shown<'s> {
                 writeln!(out, "  limits     {limits}")?;
             }
         }
-        Ok(())
+        self.online.iter().flat_map(|online| &online.models).try_for_each(|model| model.write(out))
     }
 }
 

@@ -21,6 +21,8 @@ use crate::secret::Secret;
 use crate::turn::{Failure, Kind};
 pub use exchange::skew;
 pub use key::KeyError;
+#[cfg(test)]
+pub(crate) use key::tests::new_key;
 use key::{Claims, Key};
 
 /// How long a JWT is good: the time on its way, with clocks apart.

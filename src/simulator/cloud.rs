@@ -24,6 +24,9 @@ use super::{Simulator, lock, now};
 /// How many tokens and JWTs are remembered.
 const MAX_REMEMBERED: usize = 10_000;
 
+/// How many seconds of the future a JWT may be of.
+const TOLERANCE: u64 = 60;
+
 /// The most entries of a page.
 const MAX_PAGE: usize = 50;
 
@@ -155,34 +158,19 @@ pub(super) async fn token(simulator: &Simulator, headers: &HeaderMap, body: &Val
 }
 
 impl State {
+    /// # Errors
+    /// Why there is no token.
     fn exchange(&mut self, jwt: &str, body: &Value) -> Result<Value, &'static str> {
         let now = now().saturating_add_signed(self.cloud.clock);
-        if body["grant_type"] != "urn:ietf:params:oauth:grant-type:jwt-bearer" {
+        if text(body, "grant_type") != "urn:ietf:params:oauth:grant-type:jwt-bearer" {
             return Err("grant_type is not supported");
         }
-        let (signed, signature) = jwt.rsplit_once('.').ok_or("there is no JWT")?;
-        let (head, claims) = signed.split_once('.').ok_or("the JWT has no claims")?;
-        let part = |text: &str| serde_json::from_slice::<Value>(&decoded(text)?).ok();
-        let head = part(head).filter(|head| head["alg"] == "RS256" && head["typ"] == "JWT");
-        let (head, claims) = head.zip(part(claims)).ok_or("the JWT cannot be read")?;
-        let app = self.cloud.apps.iter().find(|app| head["kid"] == app.key_id.as_str());
-        let app = app.ok_or("the public key is not known")?;
-        let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &app.public_key);
-        let signature = decoded(signature).unwrap_or_default();
-        key.verify(signed.as_bytes(), &signature).map_err(|_| "the signature is wrong")?;
-        if claims["iss"] != app.id.as_str() || claims["aud"] != self.cloud.audience.as_str() {
-            return Err("iss or aud is wrong");
-        }
-        let time = |name: &str| claims[name].as_u64().ok_or("iat or exp is missing");
-        if time("iat")? > now + 60 || time("exp")? <= now {
-            return Err("the JWT is expired, or not valid yet");
-        }
-        let id = claims["jti"].as_str().filter(|id| !id.is_empty()).ok_or("jti is missing")?;
-        if self.used.len() >= MAX_REMEMBERED || !self.used.insert(id.to_owned()) {
+        let id = self.cloud.check(jwt, now)?;
+        if self.used.len() >= MAX_REMEMBERED || !self.used.insert(id) {
             return Err("the JWT was used before");
         }
-        let wanted = body["duration_seconds"].as_u64().map_or(self.cloud.lifetime, Duration::from_secs);
-        let lifetime = wanted.min(self.cloud.lifetime);
+        let wanted = body.get("duration_seconds").and_then(Value::as_u64).map(Duration::from_secs);
+        let lifetime = wanted.unwrap_or(self.cloud.lifetime).min(self.cloud.lifetime);
         let token = format!("czs_{}", uuid::Uuid::now_v7().simple());
         self.tokens.push((token.clone(), Instant::now() + lifetime));
         if self.tokens.len() > MAX_REMEMBERED {
@@ -192,6 +180,41 @@ impl State {
         let end = now + lifetime.as_secs();
         Ok(json!({ "access_token": token, "expires_in": end, "token_type": "Bearer" }))
     }
+}
+
+impl Cloud {
+    /// What a JWT calls itself, if it is an app's and good now.
+    ///
+    /// # Errors
+    /// Why it is not.
+    fn check(&self, jwt: &str, now: u64) -> Result<String, &'static str> {
+        let (signed, signature) = jwt.rsplit_once('.').ok_or("there is no JWT")?;
+        let (head, claims) = signed.split_once('.').ok_or("the JWT has no claims")?;
+        let part = |text: &str| serde_json::from_slice::<Value>(&decoded(text)?).ok();
+        let (head, claims) = part(head).zip(part(claims)).ok_or("the JWT cannot be read")?;
+        if (text(&head, "alg"), text(&head, "typ")) != ("RS256", "JWT") {
+            return Err("alg or typ is wrong");
+        }
+        let app = self.apps.iter().find(|app| text(&head, "kid") == app.key_id);
+        let app = app.ok_or("the public key is not known")?;
+        let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &app.public_key);
+        let signature = decoded(signature).unwrap_or_default();
+        key.verify(signed.as_bytes(), &signature).map_err(|_| "the signature is wrong")?;
+        if text(&claims, "iss") != app.id || text(&claims, "aud") != self.audience {
+            return Err("iss or aud is wrong");
+        }
+        let time = |name: &str| claims.get(name).and_then(Value::as_u64).ok_or("iat or exp is missing");
+        if time("iat")? > now + TOLERANCE || time("exp")? <= now {
+            return Err("the JWT is expired, or not valid yet");
+        }
+        let id = Some(text(&claims, "jti")).filter(|id| !id.is_empty()).ok_or("jti is missing")?;
+        Ok(id.to_owned())
+    }
+}
+
+/// A field of an object; empty if it is no text.
+fn text<'v>(value: &'v Value, field: &str) -> &'v str {
+    value.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
 fn decoded(text: &str) -> Option<Vec<u8>> {

@@ -14,10 +14,14 @@ mod support;
 
 mod access;
 mod bot_view;
+mod bots;
+mod busy;
 mod chatflows;
 mod cleanup;
 mod clocks;
+mod codes;
 mod conversations;
+mod doctor;
 mod extras;
 mod faults;
 mod leaving;

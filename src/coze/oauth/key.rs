@@ -102,7 +102,7 @@ fn part(value: &impl Serialize) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use aws_lc_rs::encoding::AsDer as _;
     use aws_lc_rs::rsa::KeySize;
     use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
@@ -112,7 +112,7 @@ pub(super) mod tests {
     use super::*;
 
     /// A new key as a PEM text, and its public half.
-    pub(in crate::coze) fn new_key() -> (String, Vec<u8>) {
+    pub(crate) fn new_key() -> (String, Vec<u8>) {
         let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
         let der: aws_lc_rs::encoding::Pkcs8V1Der<'_> = pair.as_der().unwrap();
         let text = STANDARD.encode(der.as_ref());

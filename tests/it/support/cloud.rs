@@ -87,3 +87,8 @@ pub(crate) fn exchanges(coze: &Coze) -> usize {
     let requests = coze.simulator.requests();
     requests.iter().filter(|request| request.path == "/api/permission/oauth2/token").count()
 }
+
+/// A step that sends this.
+pub(crate) fn send(text: &str) -> cozeway::simulator::Step {
+    cozeway::simulator::Step::Send(text.to_owned().into())
+}
