@@ -35,7 +35,8 @@ const RANKS: &[(&str, u8)] = &[
 /// Which files may use a crate: a module of the root, or one file.
 const CRATES: &[(&str, &[&str])] = &[
     ("anyhow", &["cli"]),
-    ("aws_lc_rs", &["coze/oauth/key.rs", "simulator"]),
+    // What rustls takes from it goes by the same name.
+    ("aws_lc_rs", &["coze/oauth/key.rs", "simulator", "tls", "coze/client/tls.rs"]),
     ("axum", &["http", "simulator"]),
     ("clap", &["cli"]),
     ("httparse", &["coze/client/http1/head.rs"]),

@@ -230,7 +230,9 @@ fn deployments() {
             ),
             (
                 "[coze.c]\nbase_url = 'http://h'",
-                &["f:3: models.m: there is no token for it: give token or token_file here or in [coze.c]"],
+                &[
+                    "f:3: models.m: there is no token for it: give token or token_file here or in [coze.c], or [coze.c.oauth]",
+                ],
             ),
             (
                 "[coze.''] \nbase_url = 'http://h'\ntoken = 't'",
