@@ -16,6 +16,7 @@ pub mod bots;
 mod chat;
 mod chatflow;
 pub mod cloud;
+mod endpoint;
 mod files;
 pub mod flows;
 mod records;

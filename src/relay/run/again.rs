@@ -49,6 +49,7 @@ impl Run {
         }
         let Some(again) = &mut self.again else { return false };
         let Some(pause) = again.next() else { return false };
+        tracing::debug!(?pause, "Coze runs another chat in the conversation; the call is made again");
         let opening = open(self.target.clone(), again.call.clone(), self.caller_token.clone());
         self.phase = Phase::Opening(Box::pin(async move {
             tokio::time::sleep(pause).await;
