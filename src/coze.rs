@@ -5,6 +5,7 @@
 //! [`client`] calls out; everything else is values and pure functions. Never
 //! names the client's dialect.
 
+mod attached;
 mod bearer;
 pub mod bot;
 mod call;
@@ -15,6 +16,7 @@ pub mod circuit;
 pub mod client;
 pub mod conversation;
 pub mod error;
+pub mod files;
 pub mod inventory;
 mod json;
 pub mod messages;
@@ -26,6 +28,7 @@ pub mod sse;
 pub mod token;
 pub mod workflow;
 
+pub use attached::NoPlace;
 pub use bearer::Bearer;
 pub use call::{Asking, Refused};
 pub use reader::Reader;
@@ -160,6 +163,14 @@ pub struct Target {
     /// What it is called with; `None` is the caller's own token, which it
     /// sent as its key.
     pub token: Option<Arc<token::Source>>,
+}
+
+impl Target {
+    /// Whether it can answer aloud: bots of the cloud alone do.
+    #[must_use]
+    pub fn speaks(&self) -> bool {
+        self.deployment.kind == Kind::Cloud && matches!(self.callee, Callee::Bot(_))
+    }
 }
 
 /// Whether a text can be an id of Coze: a positive 64-bit integer in decimal

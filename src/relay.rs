@@ -11,10 +11,13 @@ mod place;
 mod run;
 mod settle;
 mod shaping;
+mod start;
 mod upkeep;
+mod uploads;
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -23,8 +26,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::Meter;
 use crate::conversation::Note;
-use crate::coze::{Call, Target};
+use crate::coze::Target;
 use crate::secret::Secret;
+use crate::store::Store;
 use crate::turn::{Event, Failure, Given, Kind, Prompt, Reply, StopWords};
 
 use cleanup::Cleanup;
@@ -33,7 +37,9 @@ pub use lent::Lent;
 pub use place::{Asking, Placed, Unplaced, unremembered};
 use run::Run;
 use settle::Settlement;
+pub use start::{Parcel, Start};
 pub use upkeep::{keep, share};
+use uploads::Uploads;
 
 /// The largest whole answer that is put together, in bytes of JSON text.
 const MAX_REPLY_BYTES: usize = 64 * 1024 * 1024;
@@ -45,6 +51,7 @@ pub struct Relay {
     end: CancellationToken,
     settlement: Settlement,
     cleanup: Cleanup,
+    uploads: Uploads,
 }
 
 /// What is to be run, and how its events are wanted.
@@ -54,14 +61,16 @@ pub struct Order {
     pub target: Target,
     /// The caller's own Coze token, where that is used.
     pub caller_token: Option<Secret>,
-    /// The call that starts a chat.
-    pub call: Call,
+    /// What starts a chat.
+    pub start: Start,
     /// How many chats to start: as many answers come.
     pub choices: usize,
     /// Where to cut the answers.
     pub stop: StopWords,
     /// Whether thinking comes as `<think>…</think>` in the text.
     pub think_tags: bool,
+    /// Whether what is said aloud is wanted.
+    pub aloud: bool,
     /// Whether usage is worth a request of its own.
     pub wants_usage: bool,
     /// The longest silence of Coze.
@@ -69,6 +78,8 @@ pub struct Order {
     /// How long a chat is waited for that Coze still runs in the
     /// conversation.
     pub conversation_wait: Duration,
+    /// How long the upload of a file may take.
+    pub upload_timeout: Duration,
     /// Whether conversations of Coze's are deleted once nothing refers to
     /// them.
     pub cleanup: bool,
@@ -118,6 +129,12 @@ impl Relay {
     #[must_use]
     pub fn new(tracker: TaskTracker) -> Self {
         Self { tracker, ..Self::default() }
+    }
+
+    /// The same, which remembers in this store what was uploaded.
+    #[must_use]
+    pub fn remembering(self, store: Arc<dyn Store>) -> Self {
+        Self { uploads: Uploads::remembered_in(store), ..self }
     }
 
     /// Starts the chats of an order. Dropping the turn ends them.

@@ -30,7 +30,7 @@ mod wire;
 mod workflow;
 
 pub use bots::{Behaviour, Bot, DemoBot, Seen, Standing, demo_bots};
-pub use files::Upload;
+pub use files::{Upload, UploadTrouble};
 pub use flows::{DemoFlow, Flow, Runs, demo_flows};
 pub use script::{Head, Opening, Script, Step};
 pub use trouble::{Ran, Trouble};
@@ -229,6 +229,16 @@ impl Simulator {
     #[must_use]
     pub fn uploads(&self) -> Vec<Upload> {
         self.files().all()
+    }
+
+    /// The next upload meets a trouble; several one after the other.
+    pub fn trouble_upload(&self, trouble: UploadTrouble) {
+        self.files().trouble(trouble);
+    }
+
+    /// Forgets all files that were uploaded.
+    pub fn forget_files(&self) {
+        self.files().forget();
     }
 
     fn options(&self) -> &Options {

@@ -4,7 +4,8 @@
 //! In come [`Entry`]s, out comes at most one holder of each at a time. The
 //! store knows nothing of transcripts or of Coze: it finds entries by keys,
 //! lends each to one turn under a [`Lease`], and forgets what nobody has used
-//! for long. What an entry means is `conversation`'s to know.
+//! for long. What an entry means is `conversation`'s to know. Beside them it
+//! caches small values for a time.
 //!
 //! [`open`] gives the store of a [`Place`]: in memory, in a file by SQLite, or
 //! on a Redis server that replicas share. One suite of tests, `tests/store`,
@@ -236,6 +237,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// How much there is. May be some seconds old.
     fn counts(&self) -> Pending<'_, Counts>;
+
+    /// What was kept under a key, if its time is not over. Nothing that is
+    /// cached has to be found: who does not find it makes it anew.
+    fn cached(&self, key: Key) -> Pending<'_, Option<Vec<u8>>>;
+
+    /// Keeps a small value under a key for a time, in the place of what is
+    /// there.
+    fn cache(&self, key: Key, value: Vec<u8>, life: Duration) -> Pending<'_, ()>;
 
     /// How many entries could not be written after it was said that they are
     /// remembered, since the process began.

@@ -7,6 +7,7 @@
 
 mod ask;
 mod asked;
+mod attachment;
 mod event;
 mod failure;
 mod given;
@@ -16,8 +17,9 @@ mod step;
 mod stop;
 mod text;
 
-pub use ask::{Ask, Image, Message, Role};
+pub use ask::{Ask, Message, Role};
 pub use asked::{Asked, Field, Resume, Wants};
+pub use attachment::{Attachment, Inline, Media, Source};
 pub use event::{Event, Finish, Usage};
 pub use failure::{Failure, Kind};
 pub use given::{Extras, Given, Shortcut};

@@ -115,6 +115,8 @@ fn every_transcript_says_what_is_expected_of_it() {
             }
             _ => assert_eq!(text, expected_text(case), "{file}"),
         }
+        let aloud: &[&str] = if file == "chat_audio.cloud.sse" { &["KgAxAC8ALgAvAC0A"] } else { &[] };
+        assert_eq!(read.reply.sound, aloud, "{file}");
         assert_eq!(read.reply.thinking().decode(), case["reasoning"].as_str().unwrap(), "{file}");
         if read.failure.is_none() {
             assert_eq!(read.reply.conversation.as_deref(), case["conversation_id"].as_str(), "{file}");

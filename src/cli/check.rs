@@ -6,6 +6,7 @@
 
 mod advice;
 mod online;
+mod upload;
 
 use std::fmt::Write as _;
 use std::num::NonZeroU32;

@@ -64,8 +64,9 @@ pub(super) async fn gateway(
 
     let tracker = TaskTracker::new();
     let store = store::open(&snapshot.state.place, snapshot.state.ttl).map_err(anyhow::Error::new)?;
-    let conversations = Conversations::new(store);
-    let app = Arc::new(App::new(snapshot, Relay::new(tracker.clone()), conversations));
+    let conversations = Conversations::new(Arc::clone(&store));
+    let relay = Relay::new(tracker.clone()).remembering(store);
+    let app = Arc::new(App::new(snapshot, relay, conversations));
     ready(address)?;
     let in_time = tokio::select! {
         in_time = listener::serve(listener, Service::new(Arc::clone(&app)), stop) => in_time,

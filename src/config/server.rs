@@ -22,6 +22,8 @@ pub struct Server {
     pub keepalive: Duration,
     /// The longest silence of Coze inside a turn.
     pub upstream_timeout: Duration,
+    /// How long the upload of one file to Coze may take.
+    pub upload_timeout: Duration,
     /// How long serving goes on after the signal to stop.
     pub drain_delay: Duration,
     /// How long streams in flight may go on when the gateway stops.
@@ -62,6 +64,7 @@ impl Default for Server {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8787)),
             keepalive: Duration::from_secs(15),
             upstream_timeout: Duration::from_secs(600),
+            upload_timeout: Duration::from_secs(60),
             drain_delay: Duration::ZERO,
             shutdown_grace: Duration::from_secs(30),
             max_body: 20_000_000,
@@ -80,6 +83,7 @@ const KEYS: &[&str] = &[
     "listen",
     "keepalive",
     "upstream_timeout",
+    "upload_timeout",
     "drain_delay",
     "shutdown_grace",
     "max_body",
@@ -123,6 +127,9 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &Table<'_>) -> file::Serving {
         upstream_timeout: reader
             .duration(&table, "upstream_timeout", MILLISECOND, DAY)
             .unwrap_or(default.upstream_timeout),
+        upload_timeout: reader
+            .duration(&table, "upload_timeout", MILLISECOND, HOUR)
+            .unwrap_or(default.upload_timeout),
         drain_delay: reader
             .duration(&table, "drain_delay", Duration::ZERO, HOUR)
             .unwrap_or(default.drain_delay),

@@ -119,6 +119,7 @@ fn the_full_example_is_good_and_its_comments_show_the_defaults() {
     let defaults = [
         "keepalive",
         "upstream_timeout",
+        "upload_timeout",
         "drain_delay",
         "shutdown_grace",
         "max_body",
@@ -157,7 +158,7 @@ fn the_full_example_is_good_and_its_comments_show_the_defaults() {
 #[test]
 fn everything_of_the_server_is_read() {
     let text = format!(
-        "[server]\nlisten = \"[::1]:0\"\nkeepalive = \"500ms\"\nupstream_timeout = \"5m\"\n\
+        "[server]\nlisten = \"[::1]:0\"\nkeepalive = \"500ms\"\nupstream_timeout = \"5m\"\nupload_timeout = \"9s\"\n\
          drain_delay = \"5s\"\nshutdown_grace = \"0s\"\nmax_body = 1_000\nmax_connections = 50\n\
          conversation_wait = \"1s\"\nconversation_hints = [\"X-Chat\"]\n\
          trusted_proxies = [\"10.0.0.0/8\", \"::1\"]\ncors_origins = []\nallow_anonymous = true\n{BASE}"
@@ -166,6 +167,7 @@ fn everything_of_the_server_is_read() {
         listen: "[::1]:0".parse().unwrap(),
         keepalive: Duration::from_millis(500),
         upstream_timeout: Duration::from_secs(300),
+        upload_timeout: Duration::from_secs(9),
         drain_delay: Duration::from_secs(5),
         shutdown_grace: Duration::ZERO,
         max_body: 1000,

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::normal::normal;
 use crate::store::Key;
-use crate::turn::{Message, Role};
+use crate::turn::{Attachment, Media, Message, Role, Source};
 
 /// Makes keyed hashes.
 #[derive(Clone)]
@@ -138,10 +138,7 @@ impl Chain {
         };
         let hash = self.begin(message.role);
         framed(hash, text.as_bytes());
-        for image in &message.images {
-            hash.update([b'i']);
-            framed(hash, image.url.as_bytes());
-        }
+        message.attachments.iter().for_each(|attachment| attached(hash, attachment));
     }
 
     /// Reads an answer as a bot has said it. One that is empty a client does
@@ -178,6 +175,31 @@ impl Chain {
     }
 }
 
+/// Takes in what goes with a message: bytes by what they are, a URL whole.
+fn attached(hash: &mut Sha256, attachment: &Attachment) {
+    hash.update(match attachment.media {
+        Media::Image => b"i",
+        Media::File => b"f",
+        Media::Audio => b"s",
+    });
+    match &attachment.source {
+        Source::Url(url) => framed(hash, url.as_bytes()),
+        Source::Inline(inline) => {
+            // No URL is empty.
+            framed(hash, b"");
+            hash.update(inline.digest());
+            // An image's name nobody sees.
+            if attachment.media == Media::File {
+                framed(hash, inline.name().as_bytes());
+            }
+        }
+        Source::Kept(id) => {
+            framed(hash, b"");
+            framed(hash, id.as_bytes());
+        }
+    }
+}
+
 /// Takes in bytes with their length: no two lists of texts are alike.
 fn framed(hash: &mut Sha256, bytes: &[u8]) {
     let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
@@ -194,8 +216,10 @@ fn key(hash: Sha256) -> Key {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::turn::Image;
+    use crate::turn::Inline;
 
     fn prints() -> Fingerprints {
         Fingerprints::new(&[7; 32])
@@ -230,9 +254,12 @@ mod tests {
     #[test]
     fn other_messages_have_another_head() {
         let mut image = user("look");
-        image.images.push(Image { url: "https://x/1".into() });
-        let mut other_image = image.clone();
-        other_image.images[0].url = "https://x/2".into();
+        image.attachments.push(Attachment::image("https://x/1"));
+        let with =
+            |media, source| Message { attachments: vec![Attachment { media, source }], ..user("look") };
+        let inline = |bytes: &'static [u8], name: &str| {
+            Source::Inline(Arc::new(Inline::new(bytes.into(), "image/png", name)))
+        };
         let transcripts = [
             vec![],
             vec![user("ab")],
@@ -245,10 +272,27 @@ mod tests {
             vec![user("a"), assistant("b"), user("c")],
             vec![user("look")],
             vec![image],
-            vec![other_image],
+            vec![with(Media::Image, Source::Url("https://x/2".into()))],
+            vec![with(Media::File, Source::Url("https://x/2".into()))],
+            vec![with(Media::Image, inline(b"1", "a"))],
+            vec![with(Media::Image, inline(b"2", "a"))],
+            vec![with(Media::File, inline(b"1", "a"))],
+            vec![with(Media::File, inline(b"1", "b"))],
+            vec![with(Media::Audio, inline(b"1", "a"))],
+            vec![with(Media::Image, Source::Kept("1".into()))],
         ];
         let heads: std::collections::HashSet<Key> = transcripts.iter().map(|t| head(t)).collect();
         assert_eq!(heads.len(), transcripts.len());
+    }
+
+    #[test]
+    fn an_image_is_its_bytes_and_not_its_name() {
+        let named = |name: &str| {
+            let inline = Inline::new(b"bytes".as_slice().into(), "image/png", name);
+            let image = Attachment { media: Media::Image, source: Source::Inline(Arc::new(inline)) };
+            head(&[Message { attachments: vec![image], ..user("look") }])
+        };
+        assert_eq!(named("a.png"), named("b.png"));
     }
 
     #[test]

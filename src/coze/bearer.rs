@@ -57,6 +57,15 @@ impl Bearer {
         }
     }
 
+    /// Whose a token is: of an OAuth app it is not the same for long.
+    #[must_use]
+    pub fn owner(&self, token: &Secret) -> Secret {
+        match self {
+            Self::Source(source) => source.owner().unwrap_or_else(|| token.clone()),
+            Self::Caller(_) => token.clone(),
+        }
+    }
+
     /// Makes a call that begins an answer.
     ///
     /// # Errors
@@ -90,7 +99,7 @@ impl Bearer {
     /// # Errors
     /// With that failure, where another token would not help, or with why
     /// there is none.
-    async fn renewed(&self, failure: Failure, refused: &Secret) -> Result<Secret, Failure> {
+    pub async fn renewed(&self, failure: Failure, refused: &Secret) -> Result<Secret, Failure> {
         match self {
             Self::Source(source) if failure.kind == Kind::Auth => {
                 source.after_refusal(refused).await?.ok_or(failure)

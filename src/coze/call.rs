@@ -3,7 +3,7 @@
 use super::bot::{Bot, History};
 use super::chat::{self, TooLong};
 use super::workflow::{Answering, NoForm, Unfit};
-use super::{Call, Callee, Kind, chatflow, workflow};
+use super::{Call, Callee, Kind, attached, chatflow, workflow};
 use crate::turn::{Extras, Given, Prompt};
 
 /// How a prompt is sent.
@@ -34,6 +34,9 @@ pub enum Refused {
     /// It does not fill in the form that was asked for.
     #[error(transparent)]
     NoForm(#[from] NoForm),
+    /// Something in it is still to be uploaded.
+    #[error("a file is not uploaded yet")]
+    NotUploaded,
     /// It has too many messages.
     #[error("the request has {0} new messages, and a chatflow takes {max}", max = chatflow::MAX_MESSAGES)]
     TooMany(usize),
@@ -62,6 +65,9 @@ impl Callee {
     /// If it cannot be sent.
     pub fn call(&self, prompt: &mut Prompt, asking: Asking<'_>) -> Result<(Call, usize), Refused> {
         let Asking { kind, user_id, conversation, answering, given } = asking;
+        if prompt.has_inline() {
+            return Err(Refused::NotUploaded);
+        }
         if let (Self::Workflow(workflow), Some(event), Some(last)) =
             (self, conversation, prompt.messages.last())
         {
@@ -94,6 +100,22 @@ impl Callee {
         }
     }
 
+    /// Leaves out what [`Self::call`] would leave out, ahead of it: what is
+    /// not sent needs no upload. Gives how many messages that are.
+    ///
+    /// # Errors
+    /// If it cannot be sent.
+    pub fn trim(&self, prompt: &mut Prompt, asking: Asking<'_>) -> Result<usize, Refused> {
+        let Asking { kind, given, .. } = asking;
+        match self {
+            Self::Bot(bot) => Ok(chat::fit(prompt, &extras(bot, prompt, given)?, kind)?),
+            Self::Chatflow(_) if prompt.messages.len() > chatflow::MAX_MESSAGES => {
+                Err(Refused::TooMany(prompt.messages.len()))
+            }
+            Self::Chatflow(_) | Self::Workflow(_) => Ok(0),
+        }
+    }
+
     /// Whether a prompt can be sent at all, however much is left out and
     /// wherever it goes.
     ///
@@ -102,10 +124,13 @@ impl Callee {
     pub fn check(&self, prompt: &Prompt, kind: Kind, given: &Given) -> Result<(), Refused> {
         let parameters = given.parameters.as_deref();
         match self {
-            Self::Bot(bot) => Ok(chat::fits_at_all(prompt, &extras(bot, prompt, given)?, kind)?),
+            Self::Bot(bot) => {
+                attached::check(prompt, 0, |attachment| attached::of_bot(attachment, kind))?;
+                Ok(chat::fits_at_all(prompt, &extras(bot, prompt, given)?, kind)?)
+            }
             _ if given.extras.is_some() => Err(Refused::ForBots),
             Self::Workflow(workflow) => Ok(workflow::check(workflow, prompt, parameters)?),
-            Self::Chatflow(_) => Ok(chatflow::check(prompt, parameters)?),
+            Self::Chatflow(_) => Ok(chatflow::check(prompt, kind, parameters)?),
         }
     }
 }

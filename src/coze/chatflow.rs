@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::call::{Asking, Refused};
 use super::chat::{WireMessage, wire_message};
 use super::workflow::{Unfit, object};
-use super::{Call, Kind, Within};
+use super::{Call, Kind, Within, attached};
 use crate::turn::Prompt;
 
 /// How many messages one call may bring (the documents' limit).
@@ -102,7 +102,7 @@ enum Parameter<'a> {
 pub(super) fn call(chatflow: &Chatflow, prompt: &Prompt, asking: Asking<'_>) -> Result<Call, Refused> {
     let Asking { kind, user_id, conversation, given, .. } = asking;
     let parameters = given.parameters.as_deref();
-    check(prompt, parameters)?;
+    check(prompt, kind, parameters)?;
     if prompt.messages.len() > MAX_MESSAGES {
         return Err(Refused::TooMany(prompt.messages.len()));
     }
@@ -147,10 +147,8 @@ pub(super) fn call(chatflow: &Chatflow, prompt: &Prompt, asking: Asking<'_>) -> 
 ///
 /// # Errors
 /// If there is not.
-pub(super) fn check(prompt: &Prompt, parameters: Option<&str>) -> Result<(), Unfit> {
-    if prompt.messages.iter().any(|message| !message.images.is_empty()) {
-        return Err(Unfit::Image);
-    }
+pub(super) fn check(prompt: &Prompt, kind: Kind, parameters: Option<&str>) -> Result<(), Unfit> {
+    attached::check(prompt, 0, |attachment| attached::of_chatflow(attachment, kind))?;
     let given = parameters.map(object).transpose()?.unwrap_or_default();
     let variable = prompt.variable.as_ref().map(|(name, _)| name.as_str());
     let mut taken = OWN.into_iter().chain(variable);
@@ -162,7 +160,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::turn::{Given, Image, Message, Role};
+    use crate::coze::NoPlace;
+    use crate::turn::{Attachment, Given, Inline, Media, Message, Role, Source};
 
     fn chatflow() -> Chatflow {
         Chatflow {
@@ -240,10 +239,17 @@ mod tests {
     fn what_has_no_place_is_refused() {
         assert!(call(&chatflow(), &prompt(50), asking(None, &nothing())).is_ok());
         assert_eq!(call(&chatflow(), &prompt(51), asking(None, &nothing())), Err(Refused::TooMany(51)));
-        let taken = check(&prompt(1), Some(r#"{"CONVERSATION_NAME": "x"}"#));
+        let taken = check(&prompt(1), Kind::Studio, Some(r#"{"CONVERSATION_NAME": "x"}"#));
         assert_eq!(taken, Err(Unfit::Taken("CONVERSATION_NAME".to_owned())));
         let mut image = prompt(1);
-        image.messages[0].images.push(Image { url: "https://x/1".to_owned() });
-        assert_eq!(check(&image, None), Err(Unfit::Image));
+        image.messages[0].attachments.push(Attachment::image("https://x/1"));
+        assert_eq!(check(&image, Kind::Studio, None), Err(Unfit::Attachment(0, NoPlace::Url)));
+        let inline = Inline::new(b"1".as_slice().into(), "image/png", "a.png");
+        let source = Source::Inline(inline.into());
+        image.messages[0].attachments[0] = Attachment { media: Media::Image, source };
+        assert_eq!(check(&image, Kind::Studio, None), Ok(()));
+        assert_eq!(check(&image, Kind::Cloud, None), Err(Unfit::Attachment(0, NoPlace::CloudFlow)));
+        image.messages[0].attachments[0].media = Media::Audio;
+        assert_eq!(check(&image, Kind::Studio, None), Err(Unfit::Attachment(0, NoPlace::Audio)));
     }
 }

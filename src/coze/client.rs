@@ -27,12 +27,13 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::Call;
+use super::files::{self, Form, Uploaded};
 use crate::secret::Secret;
 use crate::turn::{Failure, Kind};
 use answer::{Told, judge, unexpected};
 use connect::Connector;
 use exchange::{Answer, Broken, Incoming};
-use http1::Requests;
+use http1::{Asked, Requests};
 pub use line::Figures;
 use line::{Line, Reading};
 use pool::{Connection, Pool};
@@ -190,7 +191,7 @@ impl Client {
     /// # Errors
     /// If Coze cannot be reached or answers with anything else.
     pub async fn open(&self, call: &Call, token: &Secret) -> Result<Opened, Failure> {
-        let (told, Answer { head, incoming }) = self.send(call, token).await?;
+        let (told, Answer { head, incoming }) = self.send(&call.into(), token).await?;
         let Told { kind, log_id, retry_after, .. } = told;
         if head.status == StatusCode::OK && kind.starts_with("text/event-stream") {
             let bytes = ByteStream { body: incoming, _reading: self.0.line.reading() };
@@ -213,7 +214,7 @@ impl Client {
             let Opened { log_id, bytes } = self.open(call, token).await?;
             return Ok(Begun::Stream { log_id, bytes });
         }
-        let (told, Answer { head, incoming }) = self.send(call, token).await?;
+        let (told, Answer { head, incoming }) = self.send(&call.into(), token).await?;
         let body = read_whole(incoming, MAX_ANSWER_BYTES).await?;
         let failure = judge(head.status, &told.kind, told.retry_after, &body);
         let is_json = head.status.is_success() && told.kind.starts_with("application/json");
@@ -231,7 +232,7 @@ impl Client {
     /// # Errors
     /// If Coze cannot be reached, refuses, or answers with anything else.
     pub async fn fetch(&self, call: &Call, token: &Secret) -> Result<Bytes, Failure> {
-        let (told, Answer { head, incoming }) = self.send(call, token).await?;
+        let (told, Answer { head, incoming }) = self.send(&call.into(), token).await?;
         let body = read_whole(incoming, MAX_JSON_BYTES).await?;
         match judge(head.status, &told.kind, told.retry_after, &body) {
             Some(failure) => Err(failure.without(token.expose())),
@@ -245,13 +246,36 @@ impl Client {
     /// # Errors
     /// If Coze cannot be reached, or its answer does not come whole.
     pub async fn ask_plainly(&self, call: &Call, token: &Secret) -> Result<Plain, Failure> {
-        let (told, Answer { head, incoming }) = self.send(call, token).await?;
+        let (told, Answer { head, incoming }) = self.send(&call.into(), token).await?;
         let body = read_whole(incoming, MAX_REFUSAL_BYTES).await?;
         let failure = judge(head.status, &told.kind, told.retry_after, &body);
         Ok(Plain { status: head.status, date: told.date(), failure, body })
     }
 
-    async fn send(&self, call: &Call, token: &Secret) -> Result<(Told, Answer), Failure> {
+    /// Uploads a file.
+    ///
+    /// # Errors
+    /// If Coze cannot be reached, refuses, or answers with anything else.
+    pub async fn upload(&self, form: &Form, token: &Secret) -> Result<Uploaded, Failure> {
+        let (told, Answer { head, incoming }) = self.send(&form.into(), token).await?;
+        let body = read_whole(incoming, MAX_REFUSAL_BYTES).await?;
+        let mut failure = match judge(head.status, &told.kind, told.retry_after, &body) {
+            Some(failure) => failure.without(token.expose()),
+            // A proxy's word, as a rule.
+            None if head.status == StatusCode::PAYLOAD_TOO_LARGE => {
+                Failure::new(Kind::Rejected, "Coze takes no file of this size.")
+            }
+            None if !head.status.is_success() => unexpected(head.status, &told.kind),
+            None => match files::read(&body) {
+                Some(uploaded) => return Ok(uploaded),
+                None => Failure::new(Kind::Broken, "Coze's answer to an upload makes no sense."),
+            },
+        };
+        failure.log_id = failure.log_id.or(told.log_id);
+        Err(failure)
+    }
+
+    async fn send(&self, asked: &Asked<'_>, token: &Secret) -> Result<(Told, Answer), Failure> {
         let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose()))
             .map_err(|_| Failure::new(Kind::Auth, "The Coze token holds characters that no header takes."))?;
         bearer.set_sensitive(true);
@@ -261,7 +285,7 @@ impl Client {
         // the request was taken up, and it is sent once more.
         if let Some(kept) = self.0.pool.take() {
             let start = Instant::now();
-            match self.ask(kept, call, &bearer).await {
+            match self.ask(kept, asked, &bearer).await {
                 Err(error) if error.is_closed_door() && start.elapsed() < PROMPT => {
                     tracing::debug!(
                         %error,
@@ -288,20 +312,20 @@ impl Client {
                 return Err(failure.with_detail(chain(&*error)));
             }
         };
-        let answered = self.ask(connection, call, &bearer).await;
+        let answered = self.ask(connection, asked, &bearer).await;
         answered.inspect(|_| pass.reached()).map_err(|error| sending_failed(&error))
     }
 
     async fn ask(
         &self,
         connection: Connection,
-        call: &Call,
+        asked: &Asked<'_>,
         bearer: &HeaderValue,
     ) -> Result<(Told, Answer), Broken> {
         let mut told = Told::default();
-        let head = self.0.requests.head(call, bearer);
+        let head = self.0.requests.head(asked, bearer);
         let header = |name: &str, value: &[u8]| told.take(name, value);
-        let answer = exchange::ask(connection, head, call.body.clone(), &self.0.pool, header).await?;
+        let answer = exchange::ask(connection, head, asked.body.clone(), &self.0.pool, header).await?;
         Ok((told, answer))
     }
 }

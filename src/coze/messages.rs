@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::{Call, Kind};
-use crate::turn::{Image, Message, Role};
+use crate::turn::{Attachment, Media, Message, Role, Source};
 
 /// How many messages one page has.
 const PAGE: usize = 50;
@@ -99,6 +99,8 @@ struct Part<'a> {
     text: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     file_url: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    file_id: Option<Cow<'a, str>>,
     #[serde(borrow, default, rename = "type")]
     kind: Option<Cow<'a, str>>,
 }
@@ -178,19 +180,31 @@ fn message(item: &Item<'_>) -> Option<Message> {
         Some("card") => Message::text(role, super::card::text(content)),
         _ => Message::text(role, content),
     };
-    (!message.text.trim().is_empty() || !message.images.is_empty()).then_some(message)
+    (!message.text.trim().is_empty() || !message.attachments.is_empty()).then_some(message)
 }
 
 fn parts(role: Role, content: &str) -> Option<Message> {
     let parts: Vec<Part<'_>> = serde_json::from_str(content).ok()?;
     let mut message = Message::text(role, "");
     for part in parts {
-        match (part.kind.as_deref(), part.text, part.file_url) {
-            (Some("text"), Some(text), _) => message.text.push_str(&text),
-            (Some("image"), _, Some(url)) if role == Role::User => {
-                message.images.push(Image { url: url.into_owned() });
+        let media = match part.kind.as_deref() {
+            Some("text") => {
+                message.text.extend(part.text.as_deref());
+                continue;
             }
-            _ => {}
+            Some("image") => Media::Image,
+            Some("file") => Media::File,
+            Some("audio") => Media::Audio,
+            _ => continue,
+        };
+        // Coze's own URL of what was uploaded does not last.
+        let source = match (part.file_id, part.file_url) {
+            (Some(id), _) if !id.is_empty() => Source::Kept(id.into_owned()),
+            (_, Some(url)) if !url.is_empty() => Source::Url(url.into_owned()),
+            _ => continue,
+        };
+        if role == Role::User {
+            message.attachments.push(Attachment { media, source });
         }
     }
     Some(message)
@@ -216,13 +230,23 @@ mod tests {
         assert_eq!(listing.push(page.as_bytes()), Some(Page::Last));
         assert!(listing.has_found());
         let look = Message {
-            images: vec![Image { url: "https://x/y".into() }],
+            attachments: vec![Attachment::image("https://x/y")],
             ..Message::text(Role::User, "look")
         };
         assert_eq!(
             listing.into_messages(),
             [Message::text(Role::Assistant, "one"), look, Message::text(Role::Assistant, "two")]
         );
+    }
+
+    #[test]
+    fn what_was_uploaded_is_shown_again_by_its_id() {
+        let mut listing = Listing::new(Until::End, None);
+        let page = r#"{"data":[{"role":"user","type":"question","content":"[{\"type\":\"image\",\"file_id\":\"7\",\"file_url\":\"http://minio/x\"},{\"type\":\"file\",\"file_id\":\"8\"},{\"type\":\"video\",\"file_id\":\"9\"}]","content_type":"object_string"}]}"#;
+        assert_eq!(listing.push(page.as_bytes()), Some(Page::Last));
+        let kept = |media, id: &str| Attachment { media, source: Source::Kept(id.to_owned()) };
+        let attachments = vec![kept(Media::Image, "7"), kept(Media::File, "8")];
+        assert_eq!(listing.into_messages(), [Message { attachments, ..Message::text(Role::User, "") }]);
     }
 
     #[test]

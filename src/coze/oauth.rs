@@ -115,6 +115,12 @@ impl OAuth {
         &self.settings
     }
 
+    /// Who its tokens are for.
+    pub(super) fn owner(&self) -> Secret {
+        let Settings { app_id, session_name, .. } = &self.settings;
+        Secret::new(format!("app {app_id} {}", session_name.as_deref().unwrap_or_default()))
+    }
+
     /// The token that was last got, if it was.
     pub(super) fn known(&self) -> Option<Secret> {
         self.state().held.as_ref().map(|held| held.token.clone())

@@ -123,6 +123,14 @@ impl Source {
         }
     }
 
+    /// What stays the same while tokens come and go, where they do.
+    pub(super) fn owner(&self) -> Option<Secret> {
+        match self {
+            Self::Fixed(_) | Self::File(_) => None,
+            Self::OAuth(oauth) => Some(oauth.owner()),
+        }
+    }
+
     /// The token to use now; a file that has changed is read again, and Coze
     /// is asked for one where there is none.
     ///

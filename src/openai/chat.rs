@@ -4,6 +4,7 @@ mod chunk;
 mod completion;
 mod extras;
 pub mod request;
+mod sound;
 
 pub use chunk::{Encoder, comment, error_event};
 pub use completion::{body, usage};

@@ -3,6 +3,7 @@
 mod account;
 mod again;
 mod ending;
+mod sending;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use super::clocks::Clocks;
 use super::lent::Lent;
 use super::shaping::Shaping;
+use super::start::{Packed, Start};
 use super::{Memory, Order, Relay, Remembered, Replay};
 use crate::access::Meter;
 use crate::coze::client::{Begun, ByteStream};
@@ -22,9 +24,13 @@ use crate::secret::Secret;
 use crate::turn::{Event, Failure, Finish, Kind, Usage};
 use account::{Account, Passing};
 use again::Again;
+use sending::Sending;
 
 /// How long the end of the stream may lag behind the end of the chat.
 const END_GRACE: Duration = Duration::from_secs(2);
+
+/// How long sound may be silent after the end of the chat.
+const SOUND_GRACE: Duration = Duration::from_secs(30);
 
 /// How long usage may be asked for.
 const USAGE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -38,11 +44,12 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// One chat while it runs.
 ///
 /// ```text
-///     ┌── the conversation is forgotten ──┐
-///     ▼                                    │
-///  Opening ──▶ Streaming ──▶ (Counting) ───┼──▶ (Remembering) ──▶ Over
-///     │            │                       │         ▲
-///     └────────────┴── stop string, failure┴─────────┘
+///                 ┌─── the conversation is forgotten ───┐
+///                 ▼                                     │
+///  (Uploading) ▶ Opening ──▶ Streaming ──▶ (Counting) ──┼──▶ (Remembering) ──▶ Over
+///       ▲ │       │ │            │                      │         ▲
+///       └─┼───────┘ └────────────┴── stop string, failure ────────┤
+///         └── failure ────────────────────────────────────────────┘
 /// ```
 pub(super) struct Run {
     phase: Phase,
@@ -54,6 +61,9 @@ pub(super) struct Run {
     clocks: Clocks,
     account: Account,
     wants_usage: bool,
+    /// Whether what is said aloud is wanted, which may come after the chat's
+    /// end.
+    aloud: bool,
     target: Target,
     caller_token: Option<Secret>,
     relay: Relay,
@@ -65,11 +75,16 @@ pub(super) struct Run {
     memory: Option<Memory>,
     /// Whether Coze's conversation is deleted unless it is remembered.
     cleanup: bool,
+    /// Its files, until the chat has begun.
+    sending: Option<Box<Sending>>,
+    upload_timeout: Duration,
     /// Conversations of Coze's that the turn has left behind.
     strays: Vec<String>,
 }
 
 enum Phase {
+    /// Files are brought to Coze; it knows of no chat yet.
+    Uploading(Boxed<Result<Packed, Failure>>),
     /// The head of the answer has not come.
     Opening(Boxed<Result<Begun, Failure>>),
     /// Events come.
@@ -92,6 +107,7 @@ enum End {
 impl std::fmt::Debug for Run {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let phase = match self.phase {
+            Phase::Uploading(_) => "uploading",
             Phase::Opening(_) => "opening",
             Phase::Streaming(_) => "streaming",
             Phase::Counting(..) => "counting",
@@ -108,16 +124,16 @@ impl Run {
             Some(Remembered { lent, replay }) => (Some(lent), replay),
             None => (None, None),
         };
-        let call = order.call.clone();
-        Self {
-            again: Some(Box::new(Again::new(call.clone(), order.conversation_wait))),
-            phase: Phase::Opening(open(order.target.clone(), call, order.caller_token.clone())),
+        let mut run = Self {
+            again: Some(Box::new(Again::new(order.conversation_wait))),
+            phase: Phase::Over,
             decoder: sse::Decoder::default(),
             reader: Reader::of(&order.target.callee),
-            shaping: Shaping::new(&order.stop, order.think_tags),
+            shaping: Shaping::new(&order.stop, order.think_tags, order.aloud),
             clocks: Clocks::new(order.upstream_timeout, order.target.callee.begins_early()),
             account: Account::default(),
             wants_usage: order.wants_usage || order.meter.is_some(),
+            aloud: order.aloud,
             target: order.target.clone(),
             caller_token: order.caller_token.clone(),
             relay,
@@ -126,8 +142,31 @@ impl Run {
             lent,
             replay,
             cleanup: order.cleanup,
+            sending: None,
+            upload_timeout: order.upload_timeout,
             strays: Vec::new(),
-        }
+        };
+        run.begin(order.start.clone());
+        run
+    }
+
+    /// Begins a chat.
+    fn begin(&mut self, start: Start) {
+        self.phase = match start {
+            Start::Call(call) => {
+                if let Some(again) = &mut self.again {
+                    again.made(call.clone(), None);
+                }
+                Phase::Opening(open(self.target.clone(), call, self.caller_token.clone()))
+            }
+            Start::Files(parcel) => {
+                let sending = Sending::new(parcel, self.upload_timeout);
+                let bearer = self.target.bearer(self.caller_token.as_ref());
+                let begun = sending.begin(&self.relay.uploads, &self.target, bearer, None, Vec::new());
+                self.sending = Some(Box::new(sending));
+                Phase::Uploading(begun)
+            }
+        };
     }
 
     /// See [`super::Turn::memory`].
@@ -143,6 +182,13 @@ impl Run {
     ) -> Poll<Option<Result<(), Failure>>> {
         let step = match &mut self.phase {
             Phase::Over => return Poll::Ready(None),
+            Phase::Uploading(uploading) => match ready!(uploading.as_mut().poll(cx)) {
+                Ok(packed) => {
+                    self.packed(packed);
+                    Ok(())
+                }
+                Err(failure) => Err(failure),
+            },
             Phase::Opening(opening) => match opening.as_mut().poll(cx) {
                 Poll::Ready(Ok(begun)) => {
                     self.clocks.begun();
@@ -166,7 +212,7 @@ impl Run {
                 Poll::Ready(Some(Ok(bytes))) => {
                     // What still drips after the chat's end keeps nobody
                     // waiting.
-                    if !self.reader.has_ended() {
+                    if !self.reader.has_ended() || self.aloud {
                         self.clocks.heard();
                     }
                     self.take(&bytes, cx, sink)
@@ -217,6 +263,7 @@ impl Run {
             self.again = None;
         }
         self.account.check()?;
+        self.forget_sent();
         if self.shaping.stopped() {
             self.abandon();
             self.answered(Finish::StopWord, sink);
@@ -230,7 +277,7 @@ impl Run {
             self.drain(cx);
             self.answered(Finish::Completed, sink);
         } else if self.reader.has_ended() {
-            self.clocks.tighten(END_GRACE);
+            self.clocks.tighten(if self.aloud { SOUND_GRACE } else { END_GRACE });
         }
         Ok(())
     }
@@ -302,6 +349,14 @@ impl Run {
     fn bearer(&self) -> Option<Bearer> {
         self.target.bearer(self.caller_token.as_ref()).ok()
     }
+}
+
+/// Makes the call with just this token.
+fn open_with(target: Target, call: Call, token: Secret) -> Boxed<Result<Begun, Failure>> {
+    Box::pin(async move {
+        let streams = target.callee.streams();
+        target.deployment.client.begin(&call, &token, streams).await
+    })
 }
 
 /// Makes the call; once more with another token, if Coze refuses the one

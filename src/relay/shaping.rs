@@ -11,14 +11,17 @@ pub(super) struct Shaping {
     cut: Option<Cut>,
     tags: Option<ThinkTags>,
     stopped: bool,
+    /// Whether what is said aloud is wanted.
+    aloud: bool,
     /// How much of the answer was passed on while stop strings are searched
     /// for, in bytes.
     passed: usize,
 }
 
 impl Shaping {
-    pub(super) fn new(stop: &StopWords, think_tags: bool) -> Self {
-        Self { cut: stop.search(), tags: think_tags.then(ThinkTags::default), stopped: false, passed: 0 }
+    pub(super) fn new(stop: &StopWords, think_tags: bool, aloud: bool) -> Self {
+        let tags = think_tags.then(ThinkTags::default);
+        Self { cut: stop.search(), tags, stopped: false, aloud, passed: 0 }
     }
 
     /// How much of the answer a stop string has let through, in bytes.
@@ -37,6 +40,7 @@ impl Shaping {
         match event {
             Event::Usage(_) | Event::Finished(Finish::StopWord) => self.tagged(event, sink),
             _ if self.stopped => {}
+            Event::Sound(_) if !self.aloud => {}
             Event::Text(text) => {
                 let Some(cut) = &mut self.cut else {
                     self.tagged(Event::Text(text), sink);
@@ -77,12 +81,22 @@ mod tests {
 
     fn shape(stop: &[&str], think: bool, events: Vec<Event<'_>>) -> (Reply, bool) {
         let stop = StopWords::new(stop.iter().map(|&word| word.to_owned()).collect()).unwrap();
-        let mut shaping = Shaping::new(&stop, think);
+        let mut shaping = Shaping::new(&stop, think, false);
         let mut reply = Reply::default();
         for event in events {
             shaping.push(event, &mut |event| reply.push(event));
         }
         (reply, shaping.stopped())
+    }
+
+    #[test]
+    fn nothing_is_said_aloud_unless_that_is_wanted() {
+        for (aloud, expected) in [(false, 0), (true, 1)] {
+            let (mut shaping, mut sounds) = (Shaping::new(&StopWords::default(), false, aloud), 0);
+            let mut count = |event: Event<'_>| sounds += usize::from(matches!(event, Event::Sound(_)));
+            shaping.push(Event::Sound("AAAA".into()), &mut count);
+            assert_eq!(sounds, expected);
+        }
     }
 
     fn text(text: &str) -> Event<'_> {

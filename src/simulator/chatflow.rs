@@ -57,6 +57,14 @@ struct Message<'a> {
     section_id: Id,
 }
 
+/// Whether a message has a part that is to be fetched from a URL.
+fn names_a_url(message: &Value) -> bool {
+    let is_object = message.get("content_type").and_then(Value::as_str) == Some("object_string");
+    let parts = message.get("content").and_then(Value::as_str).filter(|_| is_object);
+    let parts: Vec<Value> = parts.and_then(|parts| serde_json::from_str(parts).ok()).unwrap_or_default();
+    parts.iter().any(|part| part.get("file_url").is_some())
+}
+
 /// Answers a request.
 ///
 /// # Errors
@@ -97,6 +105,10 @@ pub(super) fn answer(
     }
     if place == Id(0) {
         return failed("bot_id or app_id is required");
+    }
+    // Only what was uploaded (protocol 5.4).
+    if messages.iter().any(names_a_url) {
+        return failed("invalid input type");
     }
     let messages: Vec<Value> = messages.iter().map(typed).collect();
     let ask = json!({"bot_id": place.to_string(), "user_id": "", "additional_messages": messages});

@@ -7,13 +7,15 @@ use std::collections::VecDeque;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderMap, Response, header};
+use http::{HeaderMap, Response, StatusCode, header};
 use memchr::memmem;
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use tokio_util::sync::CancellationToken;
 
 use super::Simulator;
 use super::records::Answered;
-use super::server::{coded, json_response};
+use super::server::{Connection, coded, json_response, with_status};
 use super::wire::{self, Id};
 
 /// How many files are kept.
@@ -37,11 +39,25 @@ pub struct Upload {
     pub content: Bytes,
 }
 
+/// What goes wrong with an upload, once.
+#[derive(Clone, Debug)]
+pub enum UploadTrouble {
+    /// It is refused with this code.
+    Refused(u32),
+    /// It is answered with this status and body, which are not the server's.
+    Answered(StatusCode, String),
+    /// It is taken, and answered only after this is cancelled.
+    Waits(CancellationToken),
+    /// The connection is reset.
+    Reset,
+}
+
 /// The files, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     kept: VecDeque<Upload>,
     bytes: usize,
+    troubles: VecDeque<UploadTrouble>,
 }
 
 impl Files {
@@ -55,6 +71,22 @@ impl Files {
         self.kept.iter().find(|file| file.id == id).map(|file| file.url.clone())
     }
 
+    /// What the next upload meets.
+    pub(super) fn trouble(&mut self, trouble: UploadTrouble) {
+        if self.troubles.len() < MAX_FILES {
+            self.troubles.push_back(trouble);
+        }
+    }
+
+    pub(super) fn take_trouble(&mut self) -> Option<UploadTrouble> {
+        self.troubles.pop_front()
+    }
+
+    /// Forgets all files: their ids are known no more.
+    pub(super) fn forget(&mut self) {
+        (self.kept, self.bytes) = (VecDeque::new(), 0);
+    }
+
     fn keep(&mut self, file: Upload) {
         self.bytes += file.content.len();
         self.kept.push_back(file);
@@ -65,8 +97,31 @@ impl Files {
     }
 }
 
-/// Answers an upload.
-pub(super) fn upload(simulator: &Simulator, headers: &HeaderMap, body: &Bytes) -> Response<Body> {
+/// Answers an upload, with the trouble that it meets.
+pub(super) async fn answer(
+    simulator: &Simulator,
+    connection: &Connection,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Response<Body> {
+    let trouble = simulator.files().take_trouble();
+    match trouble {
+        Some(UploadTrouble::Refused(code)) => return coded(code, "refused"),
+        Some(UploadTrouble::Answered(status, text)) => return with_status(status, json_response(&text)),
+        Some(UploadTrouble::Waits(until)) => until.cancelled().await,
+        Some(UploadTrouble::Reset) => return connection.reset().await,
+        None => {}
+    }
+    upload(simulator, headers, body)
+}
+
+/// Stands for the server's random name of a file, so that who looks at an
+/// address knows what is there.
+fn digest(content: &[u8]) -> String {
+    Sha256::digest(content).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn upload(simulator: &Simulator, headers: &HeaderMap, body: &Bytes) -> Response<Body> {
     #[derive(Serialize)]
     struct Uploaded<'a> {
         uri: &'a str,
@@ -85,7 +140,7 @@ pub(super) fn upload(simulator: &Simulator, headers: &HeaderMap, body: &Bytes) -
         return coded(104_000_007, "only one file is allowed");
     }
     let id = simulator.book().next_id();
-    let uri = format!("bot_files/{}/{}", uuid::Uuid::now_v7(), part.name);
+    let uri = format!("bot_files/{}/{}", digest(&part.content), part.name);
     let url = format!(
         "http://localhost:8888/local_storage/opencoze/{uri}?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Expires=604800"
     );

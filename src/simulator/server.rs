@@ -158,7 +158,7 @@ async fn respond(
         Err(error) => return bad_request(&format!("bind body failed, err={error}")),
     };
     if endpoint == Endpoint::Upload && parts.method == Method::POST {
-        return files::upload(simulator, &parts.headers, &body);
+        return files::answer(simulator, &connection, &parts.headers, &body).await;
     }
     let query = Query::of(parts.uri.query().unwrap_or_default());
     let caller = Caller { owner, connection };
@@ -314,7 +314,7 @@ impl Query {
     }
 }
 
-fn with_status(status: StatusCode, mut response: Response<Body>) -> Response<Body> {
+pub(super) fn with_status(status: StatusCode, mut response: Response<Body>) -> Response<Body> {
     *response.status_mut() = status;
     response
 }

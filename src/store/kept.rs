@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::{By, Claimed, Counts, Entry, Id, Lease, Listed, Outcome, Pending, Settled, Store, Unavailable};
+use super::{
+    By, Claimed, Counts, Entry, Id, Key, Lease, Listed, Outcome, Pending, Settled, Store, Unavailable,
+};
 
 /// A store that loses no claim.
 #[derive(Debug)]
@@ -133,6 +135,14 @@ impl Store for Kept {
 
     fn counts(&self) -> Pending<'_, Counts> {
         self.0.counts()
+    }
+
+    fn cached(&self, key: Key) -> Pending<'_, Option<Vec<u8>>> {
+        self.0.cached(key)
+    }
+
+    fn cache(&self, key: Key, value: Vec<u8>, life: Duration) -> Pending<'_, ()> {
+        self.0.cache(key, value, life)
     }
 
     fn lost(&self) -> u64 {

@@ -4,6 +4,7 @@
 //! across an await. Bounded: past [`CAPACITY`] the entry that was unused for
 //! longest goes. Never touches a disk or a socket.
 
+mod cache;
 mod table;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,16 +12,21 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{By, Claimed, Counts, Entry, Id, Lease, Listed, Outcome, Pending, Settled, Store};
+use super::{By, Claimed, Counts, Entry, Id, Key, Lease, Listed, Outcome, Pending, Settled, Store};
+use cache::Cache;
 use table::Table;
 
 /// So many entries are remembered, some 100 MB of them.
 pub const CAPACITY: usize = 200_000;
 
+/// So many values are cached, some 2 MB of them.
+const MOST_CACHED: usize = 10_000;
+
 /// The store.
 #[derive(Debug)]
 pub struct Memory {
     table: Mutex<Table>,
+    cache: Mutex<Cache>,
     secret: [u8; 32],
 }
 
@@ -40,14 +46,19 @@ impl Memory {
     pub fn bounded(ttl: Duration, capacity: usize) -> Result<Self, getrandom::Error> {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret)?;
-        Ok(Self { table: Mutex::new(Table::new(ttl, capacity)), secret })
+        let (table, cache) = (Table::new(ttl, capacity), Cache::new(MOST_CACHED));
+        Ok(Self { table: Mutex::new(table), cache: Mutex::new(cache), secret })
     }
 
-    /// No step leaves the table half changed, so a panic elsewhere spoils
-    /// nothing.
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.table)
     }
+}
+
+/// No step leaves what is behind a lock half changed, so a panic elsewhere
+/// spoils nothing.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A step that needs no waiting, but is not done before it is awaited.
@@ -90,6 +101,19 @@ impl Store for Memory {
 
     fn counts(&self) -> Pending<'_, Counts> {
         step(|| self.table().counts())
+    }
+
+    fn cached(&self, key: Key) -> Pending<'_, Option<Vec<u8>>> {
+        step(move || lock(&self.cache).get(&key, Instant::now()))
+    }
+
+    fn cache(&self, key: Key, value: Vec<u8>, life: Duration) -> Pending<'_, ()> {
+        step(move || {
+            let now = Instant::now();
+            // Far more than any value lives.
+            let end = now + life.min(Duration::from_secs(365 * 24 * 3600));
+            lock(&self.cache).put(key, value, end, now);
+        })
     }
 }
 

@@ -60,6 +60,8 @@ struct Scripts {
     forget: Script,
     counts: Script,
     secret: Script,
+    cached: Script,
+    cache: Script,
 }
 
 impl Scripts {
@@ -75,6 +77,8 @@ impl Scripts {
             forget: script(include_str!("redis/forget.lua")),
             counts: script(include_str!("redis/counts.lua")),
             secret: script(include_str!("redis/secret.lua")),
+            cached: script(include_str!("redis/cached.lua")),
+            cache: script(include_str!("redis/cache.lua")),
         }
     }
 }
@@ -266,6 +270,23 @@ impl Store for Redis {
                 self.is_strange();
             }
             Ok(counts)
+        })
+    }
+
+    fn cached(&self, key: Key) -> Pending<'_, Option<Vec<u8>>> {
+        Box::pin(async move {
+            let mut call = self.begin(&self.scripts.cached);
+            call.arg(&key);
+            self.link.call(&call, Again::Yes).await
+        })
+    }
+
+    fn cache(&self, key: Key, value: Vec<u8>, life: Duration) -> Pending<'_, ()> {
+        Box::pin(async move {
+            let mut call = self.begin(&self.scripts.cache);
+            // The server refuses a life of nothing.
+            call.arg(&key).arg(value).arg(millis(life).max(1));
+            self.link.call::<u64>(&call, Again::Yes).await.map(drop)
         })
     }
 

@@ -22,6 +22,7 @@
 //! were replaced are removed later, those of a page together. Pages of 2 KiB
 //! to 8 KiB do equally well; it has SQLite's usual 4 KiB.
 
+mod cache;
 mod file;
 mod index;
 mod queue;
@@ -40,7 +41,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::{By, Claimed, Counts, Entry, Id, Lease, Listed, Outcome, Pending, Settled, Store, Unavailable};
+use super::{
+    By, Claimed, Counts, Entry, Id, Key, Lease, Listed, Outcome, Pending, Settled, Store, Unavailable,
+};
 pub use file::{Unusable, Why};
 use queue::{CAPACITY, Haste, Refused};
 use steps::Steps;
@@ -170,6 +173,14 @@ impl Store for Sqlite {
 
     fn counts(&self) -> Pending<'_, Counts> {
         self.step(|steps| Ok(steps.counts()))
+    }
+
+    fn cached(&self, key: Key) -> Pending<'_, Option<Vec<u8>>> {
+        self.step(move |steps| steps.cached(&key))
+    }
+
+    fn cache(&self, key: Key, value: Vec<u8>, life: Duration) -> Pending<'_, ()> {
+        self.step(move |steps| steps.put(&key, &value, steps::millis(life)))
     }
 
     fn lost(&self) -> u64 {

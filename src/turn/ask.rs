@@ -1,6 +1,6 @@
 //! What a client wants of a bot, in no dialect.
 
-use super::{Given, StopWords};
+use super::{Attachment, Given, Source, StopWords};
 
 /// One request to a bot: the transcript and the wishes that the gateway
 /// itself fulfils.
@@ -14,11 +14,16 @@ pub struct Ask {
     /// Which of them is the last that the user wrote: tool results may follow
     /// it. `None` if there is none.
     pub question: Option<usize>,
+    /// Where in the request each attachment stood: the index of its message
+    /// and of its part.
+    pub attached_at: Vec<(usize, usize)>,
     /// Whether the assistant has a message among those that were sent, even
     /// one that is left out as empty.
     pub answered: bool,
     /// Who asks, in the client's own words.
     pub user: Option<String>,
+    /// Whether the answer is wanted aloud, too.
+    pub aloud: bool,
     /// Where the answer is cut.
     pub stop: StopWords,
     /// What is given beside the messages.
@@ -40,22 +45,21 @@ pub enum Role {
 pub struct Message {
     /// Whose words.
     pub role: Role,
-    /// The text; empty only where there are images.
+    /// The text; empty only where something is attached.
     pub text: String,
-    /// Images that go with the text; none in an assistant's message.
-    pub images: Vec<Image>,
-}
-
-/// An image that the bot may look at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Image {
-    /// Where it lies: an absolute `http` or `https` URL.
-    pub url: String,
+    /// What goes with the text; nothing in an assistant's message.
+    pub attachments: Vec<Attachment>,
 }
 
 impl Message {
     /// A message of text alone.
     pub fn text(role: Role, text: impl Into<String>) -> Self {
-        Self { role, text: text.into(), images: Vec::new() }
+        Self { role, text: text.into(), attachments: Vec::new() }
+    }
+
+    /// Whether something goes with it that came in the request itself.
+    #[must_use]
+    pub fn has_inline(&self) -> bool {
+        self.attachments.iter().any(|attachment| matches!(attachment.source, Source::Inline(_)))
     }
 }

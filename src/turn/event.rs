@@ -24,6 +24,9 @@ pub enum Event<'a> {
     Text(Text<'a>),
     /// More of the bot's thinking.
     Thinking(Text<'a>),
+    /// More of the answer as it is said aloud: base64 of 16-bit PCM, 24 kHz,
+    /// one channel, each piece for itself.
+    Sound(Cow<'a, str>),
     /// A question that the bot suggests to the user as the next one.
     Suggestion(Cow<'a, str>),
     /// What the bot did on its way, where that is wanted as a list.

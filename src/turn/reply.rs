@@ -16,6 +16,9 @@ pub struct Reply {
     text: Vec<u8>,
     /// The thinking, escaped likewise.
     thinking: Vec<u8>,
+    /// The answer aloud, in pieces of base64, each for itself.
+    pub sound: Vec<String>,
+    sound_size: usize,
     /// Suggested next questions, in order.
     pub suggestions: Vec<String>,
     /// What the bot did on its way, in order.
@@ -41,6 +44,10 @@ impl Reply {
             }
             Event::Text(text) => text.write_escaped(&mut self.text),
             Event::Thinking(text) => text.write_escaped(&mut self.thinking),
+            Event::Sound(piece) => {
+                self.sound_size += piece.len();
+                self.sound.push(piece.into_owned());
+            }
             Event::Suggestion(text) => self.suggestions.push(text.into_owned()),
             Event::Step(step) => self.steps.push(step.clone()),
             Event::Asked(asked) => self.wants = Some(asked.wants.clone()),
@@ -62,10 +69,10 @@ impl Reply {
         escaped(&self.thinking)
     }
 
-    /// How many bytes of text it holds by now.
+    /// How many bytes of text and sound it holds by now.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.text.len() + self.thinking.len()
+        self.text.len() + self.thinking.len() + self.sound_size
     }
 }
 

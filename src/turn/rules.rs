@@ -50,6 +50,12 @@ impl Prompt {
         Self { pinned, messages, question, variable: variable.clone(), answered: *answered }
     }
 
+    /// Whether something goes with it that came in the request itself.
+    #[must_use]
+    pub fn has_inline(&self) -> bool {
+        self.messages.iter().any(Message::has_inline)
+    }
+
     /// Puts messages ahead of all others; none of them is system text.
     pub fn lead_with(&mut self, messages: Vec<Message>) {
         self.question = self.question.map(|index| index + messages.len());

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cozeway::store::{
-    By, Claimed, Counts, Entry, Id, Lease, Listed, Outcome, Pending, Settled, Store, Unavailable,
+    By, Claimed, Counts, Entry, Id, Key, Lease, Listed, Outcome, Pending, Settled, Store, Unavailable,
 };
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -263,5 +263,13 @@ impl Store for Link {
 
     fn counts(&self) -> Pending<'_, Counts> {
         self.step(self.store.counts())
+    }
+
+    fn cached(&self, key: Key) -> Pending<'_, Option<Vec<u8>>> {
+        self.step(self.store.cached(key))
+    }
+
+    fn cache(&self, key: Key, value: Vec<u8>, life: Duration) -> Pending<'_, ()> {
+        self.step(self.store.cache(key, value, life))
     }
 }

@@ -6,7 +6,10 @@
 //! heard anything) is kept as several possible histories, until a turn shows
 //! which of them is true.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use cozeway::simulator::Seen;
+use sha2::{Digest as _, Sha256};
 
 /// One message of a transcript.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,11 +112,45 @@ pub(crate) fn holds(
     }
 }
 
-/// The address of the image that a user's message comes with.
-pub(crate) fn image(text: &str) -> Option<String> {
+/// The image that a user's message comes with.
+pub(crate) enum Image {
+    /// By its address.
+    At(String),
+    /// By its bytes.
+    Bytes(Vec<u8>),
+}
+
+impl Image {
+    /// As the client sends it.
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Self::At(url) => url.clone(),
+            Self::Bytes(bytes) => format!("data:image/png;base64,{}", STANDARD.encode(bytes)),
+        }
+    }
+
+    /// Whether an address that a bot sees is this image's. That of an upload
+    /// says what was uploaded.
+    fn is_at(&self, seen: &str) -> bool {
+        match self {
+            Self::At(url) => url == seen,
+            Self::Bytes(bytes) => {
+                let digest: String =
+                    Sha256::digest(bytes).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+                seen.contains(&format!("/bot_files/{digest}/"))
+            }
+        }
+    }
+}
+
+/// What a user's message comes with: some images are of several messages.
+pub(crate) fn image(text: &str) -> Option<Image> {
     let what = text.strip_prefix("look ")?;
     let number = what.bytes().fold(7_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-    Some(format!("http://images.test/{number}.png?a=1&b=%20"))
+    Some(match number % 3 {
+        0 => Image::At(format!("http://images.test/{number}.png?a=1&b=%20")),
+        rest => Image::Bytes([&b"\x89PNG\r\n\x1a\n"[..], &(number / 3 % (rest * 20)).to_le_bytes()].concat()),
+    })
 }
 
 /// How many messages these texts are, if the context goes on with them.
@@ -121,7 +158,10 @@ fn begins(rest: &[&Seen], role: &str, texts: &[String]) -> Option<usize> {
     let fits = rest.len() >= texts.len()
         && rest.iter().zip(texts).all(|(seen, text)| {
             let images = image(text).filter(|_| role == "user");
-            seen.role == role && seen.text == *text && seen.images.iter().eq(images.iter())
+            seen.role == role
+                && seen.text == *text
+                && seen.images.len() == usize::from(images.is_some())
+                && images.iter().zip(&seen.images).all(|(image, seen)| image.is_at(seen))
         });
     fits.then_some(texts.len())
 }

@@ -203,7 +203,11 @@ impl Gateway {
         let link = Link::new(store);
         let tracker = TaskTracker::new();
         let conversations = Conversations::new(Arc::clone(&link) as Arc<dyn Store>);
-        let app = Arc::new(App::new(snapshot, Relay::new(tracker.clone()), conversations));
+        let app = Arc::new(App::new(
+            snapshot,
+            Relay::new(tracker.clone()).remembering(Arc::clone(&link) as Arc<dyn Store>),
+            conversations,
+        ));
         Self { service: Service::new(Arc::clone(&app)), app, link, tracker }
     }
 }

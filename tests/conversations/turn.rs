@@ -100,9 +100,9 @@ impl Turn {
             let role = if text.starts_with("later ") { "system" } else { "user" };
             match image(text) {
                 None => json!({"role": role, "content": text}),
-                Some(url) => json!({"role": role, "content": [
+                Some(image) => json!({"role": role, "content": [
                     {"type": "text", "text": text},
-                    {"type": "image_url", "image_url": {"url": url}},
+                    {"type": "image_url", "image_url": {"url": image.url()}},
                 ]}),
             }
         };

@@ -100,7 +100,7 @@ async fn a_good_bot_is_good_and_nothing_is_left_behind() {
     assert_eq!(
         online,
         "  ok         reachable\n  ok         token\n  ok         bot\n  ok         owner\n  ok         published\n  \
-         ok         conversation\n\nonline poem\n  ok         reachable\n  ok         token\n  \
+         ok         conversation\n  ok         upload\n\nonline poem\n  ok         reachable\n  ok         token\n  \
          skipped    workflow: Coze Studio says nothing of it unless it is run\n"
     );
     assert!(coze.simulator.conversations().is_empty());
@@ -154,6 +154,12 @@ async fn each_fault_of_a_way_is_told_in_one_line() {
     assert_eq!(found.last().unwrap(), "failed conversation");
     assert!(said.contains("4101") && advised.contains("permission"), "{said} -> {advised}");
 
+    let refused = r#"{"code":104000008,"msg":"storage"}"#.to_owned();
+    between.next("/v1/files/upload", Mishap::Answer(200, "application/json", refused));
+    let (found, said, advised) = examine("upload", &config(&between.coze, TOKEN, &bot(bots::ECHO))).await;
+    assert_eq!(found.last().unwrap(), "failed upload");
+    assert!(said.contains("104000008") && advised.contains("MinIO"), "{said} -> {advised}");
+
     let text = config(&coze, TOKEN, &bot(bots::ECHO)).replace("token =", "kind = \"cloud\"\ntoken =");
     let (found, _, advised) = examine("kind", &text).await;
     assert_eq!(found, ["failed reachable"]);
@@ -203,7 +209,8 @@ async fn a_cloud_is_examined_with_the_token_of_its_app() {
             "ok bot",
             "ok owner",
             "ok published",
-            "ok conversation"
+            "ok conversation",
+            "ok upload"
         ]
     );
     for (id, last) in

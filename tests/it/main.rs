@@ -41,5 +41,6 @@ mod stopping;
 mod streaming;
 mod terminal;
 mod tls;
+mod uploads;
 mod whole;
 mod workflows;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::cloud::{self, KEY_ID, exchanges, new_key, write_key};
-use crate::support::{Between, Coze, Gateway, Mishap, eventually};
+use crate::support::{Between, Coze, Gateway, Mishap, Talk, eventually};
 
 const TOKEN: &str = "/api/permission/oauth2/token";
 
@@ -202,4 +202,43 @@ async fn a_cloud_without_the_app_or_a_server_without_oauth_says_so() {
     let gateway = cloud::gateway(&coze, &pem, "").await;
     let (status, code, _) = refused(&gateway).await;
     assert_eq!((status, code.as_str()), (502, "upstream_unsupported"));
+}
+
+#[tokio::test]
+async fn a_file_is_uploaded_once_whatever_token_it_was_uploaded_with() {
+    use crate::uploads::{inline, text, uploads, user};
+    let (coze, gateway) = start().await;
+    let talk = Talk::new(&gateway, &coze, "echo");
+    let look = |question: &str| json!([user(&[text(question), inline("a")])]);
+    assert_eq!(talk.sends(look("one")).await.status, 200);
+    // Another token is needed for the chat, and then not even for the upload.
+    coze.simulator.revoke_tokens();
+    let second = talk.sends(look("two")).await;
+    assert_eq!(second.status, 200, "{}", second.body);
+    assert_eq!((uploads(&coze), exchanges(&coze)), (1, 2));
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_at_an_upload_is_made_anew() {
+    use crate::uploads::{inline, text, uploads, user};
+    let (coze, gateway) = start().await;
+    let talk = Talk::new(&gateway, &coze, "echo");
+    gateway.assert_well().await;
+    coze.simulator.revoke_tokens();
+    let said = talk.sends(json!([user(&[text("look"), inline("b")])])).await;
+    assert_eq!(said.status, 200, "{}", said.body);
+    assert_eq!((uploads(&coze), exchanges(&coze)), (2, 2));
+}
+
+#[tokio::test]
+async fn a_busy_conversation_is_waited_for_with_files_too() {
+    use crate::uploads::{inline, text, uploads, user};
+    let (coze, gateway) = start().await;
+    let talk = Talk::new(&gateway, &coze, "echo");
+    for _ in 0..2 {
+        coze.simulator.trouble("look", cozeway::simulator::Trouble::Refused(4016));
+    }
+    let said = talk.sends(json!([user(&[text("look"), inline("c")])])).await;
+    assert_eq!(said.status, 200, "{}", said.body);
+    assert_eq!((uploads(&coze), said.text()), (1, "look"));
 }

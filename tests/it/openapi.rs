@@ -134,7 +134,7 @@ async fn what_is_taken_is_what_is_described() {
         (json!({"model": "echo", "messages": [{"role": "user"}]}), "no content"),
         (request("echo", "hi", json!({"n": 9})), "too many answers"),
         (request("echo", "hi", json!({"logprobs": true})), "probabilities"),
-        (request("echo", "hi", json!({"modalities": ["audio"]})), "audio"),
+        (request("echo", "hi", json!({"modalities": ["audio"], "audio": {"format": "mp3"}})), "audio"),
         (request("echo", "hi", json!({"tool_choice": "required"})), "a forced call"),
         (request("echo", "hi", json!({"temperature": "1"})), "a wrong type"),
         (request("echo", "hi", json!({"stop": []})), "an empty list"),

@@ -300,15 +300,29 @@ fn what_is_not_ours_is_refused_and_left_alone() {
     }
 }
 
+#[tokio::test]
+async fn a_file_of_the_first_form_is_brought_up_to_date() {
+    let folder = Folder::new();
+    let store = open(&folder.file());
+    store.insert_for_good(entry(2, 3)).await.unwrap();
+    drop(store);
+    let first = "DROP TABLE cache; PRAGMA user_version = 1";
+    Connection::open(folder.file()).unwrap().execute_batch(first).unwrap();
+    let store = open(&folder.file());
+    assert_eq!(store.counts().await.unwrap().entries, 1);
+    store.cache([1; 16], vec![1], HOUR).await.unwrap();
+    assert_eq!(store.cached([1; 16]).await.unwrap(), Some(vec![1]));
+}
+
 #[test]
 fn a_file_of_a_newer_version_is_refused_and_left_alone() {
     let folder = Folder::new();
     drop(open(&folder.file()));
-    Connection::open(folder.file()).unwrap().execute_batch("PRAGMA user_version = 2").unwrap();
+    Connection::open(folder.file()).unwrap().execute_batch("PRAGMA user_version = 3").unwrap();
     let before = std::fs::read(folder.file()).unwrap();
     let (why, text) = refused(&folder.file());
-    assert!(matches!(why, Why::Newer(2, 1)), "{why:?}");
-    assert!(text.contains("the file has form 2, and this version knows forms up to 1"), "{text}");
+    assert!(matches!(why, Why::Newer(3, 2)), "{why:?}");
+    assert!(text.contains("the file has form 3, and this version knows forms up to 2"), "{text}");
     assert_eq!(std::fs::read(folder.file()).unwrap(), before);
 }
 

@@ -15,6 +15,7 @@
     reason = "tests"
 )]
 
+mod cache;
 mod claims;
 mod file;
 mod leases;

@@ -29,7 +29,7 @@ pub(crate) fn read<'a>(callee: &Callee, chunks: impl IntoIterator<Item = &'a [u8
     let mut events = String::new();
     let mut reply = Reply::default();
     let mut stream = Vec::new();
-    let mut encoder = Encoder::new(&head(), 1, true, Reasoning::Field);
+    let mut encoder = Encoder::new(&head(), 1, true, Reasoning::Field).aloud(&head());
     let mut result = Ok(());
     let mut sink = |event: Event<'_>| {
         describe(&event, &mut events);
@@ -66,6 +66,7 @@ fn describe(event: &Event<'_>, out: &mut String) {
         Event::Text(text) => writeln!(out, "text {:?}", text.decode()),
         Event::Thinking(text) => writeln!(out, "thinking {:?}", text.decode()),
         Event::Suggestion(text) => writeln!(out, "suggestion {text:?}"),
+        Event::Sound(piece) => writeln!(out, "sound {piece}"),
         Event::Usage(usage) => writeln!(out, "usage {} + {}", usage.input, usage.output),
         Event::Finished(finish) => writeln!(out, "finished {finish:?}"),
     }

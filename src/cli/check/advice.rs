@@ -33,6 +33,8 @@ pub(super) enum Found {
     NoRight,
     /// No conversation can be made.
     NoConversation,
+    /// No file is taken.
+    NoUpload,
     /// Something else.
     Other,
 }
@@ -105,6 +107,11 @@ pub(super) fn on(found: Found, target: &Target) -> String {
         Found::NoRight => format!("use a token of a user who may run the {kind}"),
         Found::NoConversation => {
             "give the token the permission to make conversations, and try again".to_owned()
+        }
+        Found::NoUpload if cloud => "give the token the permission uploadFile, and try again".to_owned(),
+        Found::NoUpload => {
+            "look at Coze Studio's file storage (MinIO) and at how large a body its proxy lets through"
+                .to_owned()
         }
         Found::Other => "look Coze's code up in the table of errors in docs/operations.md".to_owned(),
     }

@@ -2,7 +2,7 @@
 //!
 //! In come the models of a config, out comes what was found, check by check,
 //! with what to do about each failure. Runs no bot and no workflow; what it
-//! makes at Coze it takes away again.
+//! makes at Coze it takes away again, but for a file of a few bytes.
 
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::advice::{self, Found};
+use super::upload::upload;
 use crate::catalog::Model;
 use crate::config::Snapshot;
 use crate::coze::client::Plain;
@@ -127,7 +128,10 @@ impl<'m> Examination<'m> {
         }
         self.clock(&plain);
         match &self.target.callee {
-            Callee::Bot(bot) => self.bot(&bot.id, &bearer).await,
+            Callee::Bot(bot) => {
+                self.bot(&bot.id, &bearer).await;
+                self.upload(&bearer).await;
+            }
             Callee::Workflow(workflow) => {
                 self.workflow(&bearer).await;
                 if let Some(id) = workflow.within.as_ref().and_then(|within| within.bot()) {
@@ -140,6 +144,7 @@ impl<'m> Examination<'m> {
                     Some(id) => self.bot(id, &bearer).await,
                     None => self.skipped("conversation", "those of an app are made by its first chat"),
                 }
+                self.upload(&bearer).await;
             }
         }
     }
@@ -262,6 +267,18 @@ impl<'m> Examination<'m> {
                 let says = format!("the conversation {id} was made, but not deleted again: {failure}");
                 self.failed("conversation", &Failure { message: says, ..failure }, Found::NoConversation);
             }
+        }
+    }
+
+    /// Whether Coze takes a file, if all else is well.
+    async fn upload(&mut self, bearer: &Bearer) {
+        if self.checks.iter().any(|finding| finding.status == Status::Failed) {
+            return;
+        }
+        let asked = tokio::time::timeout(ANSWER, upload(self.target, bearer)).await;
+        match asked.unwrap_or_else(|_| Err(late())) {
+            Ok(()) => self.ok("upload"),
+            Err(failure) => self.failed("upload", &failure, Found::NoUpload),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::conversation::{LEASE, Place, Record};
 use crate::coze::messages::{self, Listing, Page, Until};
 use crate::coze::{Bearer, Call, Target, conversation, error};
 use crate::store::{By, Claimed, Entry, Listed, Outcome, Store};
-use crate::turn::{Failure, Kind, Message, Role};
+use crate::turn::{Attachment, Failure, Kind, Message, Role, Source};
 
 /// How long Coze may take for one answer.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -237,8 +237,17 @@ impl<'m> ShownMessage<'m> {
                 Role::Assistant => "assistant",
             },
             text: &message.text,
-            images: message.images.iter().map(|image| image.url.as_str()).collect(),
+            images: message.attachments.iter().filter_map(address).collect(),
         }
+    }
+}
+
+/// Where an attachment is, as Coze says it.
+fn address(attachment: &Attachment) -> Option<&str> {
+    match &attachment.source {
+        Source::Url(url) => Some(url),
+        Source::Kept(id) => Some(id),
+        Source::Inline(_) => None,
     }
 }
 

@@ -102,6 +102,7 @@ fn the_server() {
             ("[server]\nkeepalive = '0s'", &["f:2: server.keepalive: must be from 1ms to 1h"]),
             ("[server]\nkeepalive = '2h'", &["f:2: server.keepalive: must be from 1ms to 1h"]),
             ("[server]\nupstream_timeout = '0ms'", &["f:2: server.upstream_timeout: must be from 1ms to 1d"]),
+            ("[server]\nupload_timeout = '2h'", &["f:2: server.upload_timeout: must be from 1ms to 1h"]),
             ("[server]\nshutdown_grace = '2d'", &["f:2: server.shutdown_grace: must be from 0s to 1d"]),
             ("[server]\nmax_body = '20mb'", &[&format!("f:2: server.max_body: {NO_SIZE}")]),
             ("[server]\nmax_body = -1", &[&format!("f:2: server.max_body: {NO_SIZE}")]),

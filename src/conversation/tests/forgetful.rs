@@ -95,6 +95,14 @@ impl Store for Forgetful {
     fn counts(&self) -> Pending<'_, Counts> {
         Box::pin(async move { self.now().counts().await })
     }
+
+    fn cached(&self, key: Key) -> Pending<'_, Option<Vec<u8>>> {
+        Box::pin(async move { self.now().cached(key).await })
+    }
+
+    fn cache(&self, key: Key, value: Vec<u8>, life: Duration) -> Pending<'_, ()> {
+        Box::pin(async move { self.now().cache(key, value, life).await })
+    }
 }
 
 #[tokio::test]

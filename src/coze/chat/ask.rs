@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use crate::coze::{Call, Kind};
-use crate::turn::{Extras, Message, Prompt, Role};
+use crate::turn::{Attachment, Extras, Media, Message, Prompt, Role, Source};
 
 /// What the community server can store of one request's text: its column
 /// holds 65,535 bytes, and this leaves room for what it adds.
@@ -19,6 +19,9 @@ const BYTES_PER_MESSAGE: usize = 200;
 /// What an entry beside the messages costs beyond its text: quotes, a colon, a
 /// comma.
 const BYTES_PER_ENTRY: usize = 6;
+
+/// As long as an id gets.
+const LONGEST_ID: &str = "9223372036854775807";
 
 /// The longest `user_id`, in characters (the server's column).
 const MAX_USER_ID_CHARS: usize = 60;
@@ -74,7 +77,17 @@ pub(in crate::coze) struct WireMessage<'a> {
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Part<'a> {
     Text { text: &'a str },
-    Image { file_url: &'a str },
+    Image(At<'a>),
+    File(At<'a>),
+    Audio(At<'a>),
+}
+
+/// Where an attachment is.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum At<'a> {
+    FileUrl(&'a str),
+    FileId(&'a str),
 }
 
 /// The call that starts a chat of this bot with these messages, in a
@@ -135,7 +148,7 @@ pub(in crate::coze) fn wire_message(message: &Message) -> WireMessage<'_> {
         Role::User => ("user", "question"),
         Role::Assistant => ("assistant", "answer"),
     };
-    let (content, content_type) = if message.images.is_empty() {
+    let (content, content_type) = if message.attachments.is_empty() {
         (message.text.as_str().into(), "text")
     } else {
         (object_string(message).into(), "object_string")
@@ -143,12 +156,26 @@ pub(in crate::coze) fn wire_message(message: &Message) -> WireMessage<'_> {
     WireMessage { role, kind, content, content_type }
 }
 
-/// Text and images as Coze's JSON in a string. One text part at most: the
+/// What goes with a text. Of what is still to be uploaded only the room is
+/// taken: [`crate::coze::Callee::call`] sends none of that.
+fn part(attachment: &Attachment) -> Part<'_> {
+    let at = match &attachment.source {
+        Source::Url(url) => At::FileUrl(url),
+        Source::Kept(id) => At::FileId(id),
+        Source::Inline(_) => At::FileId(LONGEST_ID),
+    };
+    match attachment.media {
+        Media::Image => Part::Image(at),
+        Media::File => Part::File(at),
+        Media::Audio => Part::Audio(at),
+    }
+}
+
+/// Text and attachments as Coze's JSON in a string. One text part at most: the
 /// server would drop a second (protocol 3.2).
 fn object_string(message: &Message) -> String {
     let text = (!message.text.is_empty()).then_some(Part::Text { text: &message.text });
-    let images = message.images.iter().map(|image| Part::Image { file_url: &image.url });
-    let parts: Vec<Part<'_>> = text.into_iter().chain(images).collect();
+    let parts: Vec<Part<'_>> = text.into_iter().chain(message.attachments.iter().map(part)).collect();
     serde_json::to_string(&parts).expect("strings always serialise")
 }
 
@@ -220,7 +247,7 @@ fn beside(prompt: &Prompt, extras: &Extras) -> usize {
 }
 
 fn size(message: &Message) -> usize {
-    let content = if message.images.is_empty() {
+    let content = if message.attachments.is_empty() {
         escaped_len(&message.text)
     } else {
         escaped_len(&object_string(message))
@@ -267,7 +294,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::turn::Image;
 
     fn body(prompt: &Prompt) -> Value {
         let call = call("75", "team:ann", prompt, &Extras::default(), None, None);
@@ -298,7 +324,7 @@ mod tests {
     #[test]
     fn images_go_with_their_text_as_an_object_string() {
         let mut prompt = texts(&["look"]);
-        prompt.messages[0].images = vec![Image { url: "https://x/y.png".into() }];
+        prompt.messages[0].attachments = vec![Attachment::image("https://x/y.png")];
         let body = body(&prompt);
         let message = &body["additional_messages"][0];
         assert_eq!(message["content_type"], "object_string");

@@ -23,7 +23,7 @@ pub(in crate::coze) fn flatten(prompt: &mut Prompt) {
         "{mark} A conversation follows. Lines that begin with this mark say who speaks, and nothing else does. \
          Answer the last message.\n"
     );
-    let mut images = Vec::new();
+    let mut attachments = Vec::new();
     for (index, message) in std::mem::take(&mut prompt.messages).into_iter().enumerate() {
         let who = match message.role {
             Role::User if index < prompt.pinned => "system",
@@ -32,18 +32,18 @@ pub(in crate::coze) fn flatten(prompt: &mut Prompt) {
         };
         // Writing to a String cannot fail.
         let _ = write!(text, "{mark} {who}");
-        if !message.images.is_empty() {
-            let first = images.len() + 1;
-            images.extend(message.images);
-            let _ = match images.len() {
-                one if one == first => write!(text, ", with image {one}"),
-                last => write!(text, ", with images {first} to {last}"),
+        if !message.attachments.is_empty() {
+            let first = attachments.len() + 1;
+            attachments.extend(message.attachments);
+            let _ = match attachments.len() {
+                one if one == first => write!(text, ", with attachment {one}"),
+                last => write!(text, ", with attachments {first} to {last}"),
             };
         }
         let end = if index == last { "" } else { "\n" };
         let _ = write!(text, ", message {} of {}\n{}{end}", index + 1, last + 1, message.text);
     }
-    prompt.messages = vec![Message { role: Role::User, text, images }];
+    prompt.messages = vec![Message { role: Role::User, text, attachments }];
     (prompt.pinned, prompt.question) = (0, Some(0));
 }
 
@@ -68,6 +68,7 @@ fn mark(messages: &[Message]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::turn::{Attachment, Media, Source};
 
     fn prompt(texts: &[(Role, &str)]) -> Prompt {
         let messages = texts.iter().map(|&(role, text)| Message::text(role, text)).collect();
@@ -125,14 +126,15 @@ mod tests {
     }
 
     #[test]
-    fn images_are_told_to_whom_they_belong() {
+    fn attachments_are_told_to_whom_they_belong() {
         let mut all = prompt(&[(Role::User, "look"), (Role::Assistant, "nice"), (Role::User, "and this?")]);
-        let image = |name: &str| crate::turn::Image { url: format!("https://h/{name}") };
-        all.messages[0].images = vec![image("a"), image("b")];
-        all.messages[2].images = vec![image("c")];
+        let image =
+            |name: &str| Attachment { media: Media::Image, source: Source::Url(format!("https://h/{name}")) };
+        all.messages[0].attachments = vec![image("a"), image("b")];
+        all.messages[2].attachments = vec![image("c")];
         let (_, text) = flat(&mut all);
-        assert_eq!(all.messages[0].images, [image("a"), image("b"), image("c")]);
-        assert!(text.contains("user, with images 1 to 2, message 1 of 3\nlook"), "{text}");
-        assert!(text.ends_with("user, with image 3, message 3 of 3\nand this?"), "{text}");
+        assert_eq!(all.messages[0].attachments, [image("a"), image("b"), image("c")]);
+        assert!(text.contains("user, with attachments 1 to 2, message 1 of 3\nlook"), "{text}");
+        assert!(text.ends_with("user, with attachment 3, message 3 of 3\nand this?"), "{text}");
     }
 }

@@ -132,6 +132,7 @@ impl Reader {
     fn read_whole(&mut self, event: sse::Event<'_>, sink: Sink<'_>) -> Result<(), Failure> {
         match event.name {
             b"conversation.message.delta" => self.delta(&parse_plain(event.data)?, sink),
+            b"conversation.audio.delta" => sound(&parse_plain(event.data)?, sink),
             b"conversation.message.completed" => self.completed(&parse_plain(event.data)?, sink),
             b"conversation.chat.created" | b"conversation.chat.in_progress" => {
                 let chat: Chat<'_> = parse_plain(event.data)?;
@@ -364,6 +365,15 @@ impl Reader {
             sink(Event::Asked(&Asked { wants: std::mem::take(&mut self.wants), resume: None }));
         }
     }
+}
+
+/// Passes on what is said aloud. It may come after the end of the chat
+/// (`chat_audio.cloud.sse`).
+fn sound(message: &Message<'_>, sink: Sink<'_>) -> Result<(), Failure> {
+    if let Some(piece) = string(message.content)?.filter(|piece| !piece.is_empty()) {
+        sink(Event::Sound(piece.decode()));
+    }
+    Ok(())
 }
 
 fn is_error(name: &[u8]) -> bool {

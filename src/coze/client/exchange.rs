@@ -76,7 +76,7 @@ pub(super) struct Incoming {
 /// What is still to be written of a request.
 struct Outgoing {
     head: Bytes,
-    body: Bytes,
+    body: [Bytes; 3],
     failed: Option<io::Error>,
     done: bool,
 }
@@ -123,12 +123,11 @@ fn is_hangup(error: &io::Error) -> bool {
 pub(super) async fn ask(
     mut connection: Connection,
     head: Vec<u8>,
-    body: Option<Bytes>,
+    body: [Bytes; 3],
     home: &Arc<Pool>,
     mut header: impl FnMut(&str, &[u8]),
 ) -> Result<Answer, Broken> {
-    let mut outgoing =
-        Outgoing { head: head.into(), body: body.unwrap_or_default(), failed: None, done: false };
+    let mut outgoing = Outgoing { head: head.into(), body, failed: None, done: false };
     let mut reader = HeadReader::default();
     let (head, body, first) = poll_fn(|cx| {
         // An answer may come while the request is still being written: a
@@ -187,7 +186,7 @@ impl Outgoing {
     fn poll_write(&mut self, cx: &mut Context<'_>, connection: &mut Connection) {
         while !self.done && self.failed.is_none() {
             let mut socket = Pin::new(&mut connection.socket);
-            if !self.head.has_remaining() && !self.body.has_remaining() {
+            if !self.head.has_remaining() && !self.body.iter().any(Bytes::has_remaining) {
                 match socket.poll_flush(cx) {
                     Poll::Ready(Ok(())) => self.done = true,
                     Poll::Ready(Err(error)) => self.failed = Some(error),
@@ -195,13 +194,17 @@ impl Outgoing {
                 }
                 continue;
             }
-            let slices = [IoSlice::new(&self.head), IoSlice::new(&self.body)];
+            let [first, second, third] = &self.body;
+            let slices = [&self.head, first, second, third].map(|piece| IoSlice::new(piece));
             match socket.as_mut().poll_write_vectored(cx, &slices) {
                 Poll::Ready(Ok(0)) => self.failed = Some(ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(written)) => {
-                    let of_head = written.min(self.head.len());
-                    self.head.advance(of_head);
-                    self.body.advance(written - of_head);
+                    let mut left = written;
+                    for piece in std::iter::once(&mut self.head).chain(&mut self.body) {
+                        let of_it = left.min(piece.len());
+                        piece.advance(of_it);
+                        left -= of_it;
+                    }
                 }
                 Poll::Ready(Err(error)) => self.failed = Some(error),
                 Poll::Pending => return,

@@ -18,7 +18,7 @@ mod request;
 
 pub(super) use body::Body;
 pub(super) use head::{Head, HeadReader};
-pub(super) use request::Requests;
+pub(super) use request::{Asked, Requests};
 
 /// An answer that makes no sense. No text of the server is in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -7,15 +7,16 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{Input, Workflow};
-use crate::coze::{Call, Kind, Within};
+use crate::coze::{Call, Kind, NoPlace, Within, attached};
 use crate::turn::{Message, Prompt, Role};
 
 /// What a client sent cannot become a run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
-    /// There is an image, and no start parameter takes one.
-    #[error("a flow takes text alone: leave the image out")]
-    Image,
+    /// The attachment of this number, counted over the whole prompt from 0,
+    /// has no place.
+    #[error("{1}")]
+    Attachment(usize, NoPlace),
     /// The text should be a JSON object.
     #[error("for this model the last message has to be a JSON object of start parameters: {0}")]
     NoObject(String),
@@ -147,10 +148,7 @@ pub fn check(workflow: &Workflow, prompt: &Prompt, parameters: Option<&str>) -> 
 fn fits(workflow: &Workflow, prompt: &Prompt, parameters: Option<&str>, reads: bool) -> Result<(), Unfit> {
     let last = prompt.messages.last();
     let first = if workflow.history.is_some() { 0 } else { prompt.messages.len().saturating_sub(1) };
-    let mut shown = prompt.messages.iter().skip(first);
-    if shown.any(|message| !message.images.is_empty()) {
-        return Err(Unfit::Image);
-    }
+    attached::check(prompt, first, |_| Some(NoPlace::Workflow))?;
     let mut given = parameters.map(object).transpose()?.unwrap_or_default();
     if let (Input::Json, Some(last), true) = (&workflow.input, last, reads) {
         given.append(&mut object(&last.text)?);

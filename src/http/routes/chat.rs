@@ -79,6 +79,11 @@ async fn answer(
             "This key may not set Coze's fields: that takes allow_coze_fields in its entry.",
         ));
     }
+    if request.ask.aloud && !model.target.speaks() {
+        let message = "'modalities' with 'audio' is not for this model, which answers in text: \
+                       leave it out or send [\"text\"].";
+        return Err(ApiError::bad_request("unsupported_parameter", Some("modalities".to_owned()), message));
+    }
     let naming = Naming::of(&headers, &request)?;
     let prompt = prompt(&model, &request)?;
     if naming.name.is_some() && request.choices > 1 && model.memory != Memory::Off {
@@ -106,6 +111,8 @@ async fn answer(
     let ignores_parameters = request.ask.given.parameters.is_some() && !starts;
     let (mut order, trimmed) = turn.order(placed, prompt, &request).await?;
     order.meter = permit.meter();
+    // There may be megabytes in it, and the answer may take long.
+    drop(request.ask);
     let mut remarks = Remarks { ignored: request.ignored, trimmed, name, note: None };
     if model.memory == Memory::Off && naming.name.is_some() {
         remarks.ignored.push("conversation_id");
@@ -120,6 +127,7 @@ async fn answer(
     };
     let answered = if request.stream {
         let encoder = Encoder::new(&head, order.choices, request.include_usage, model.reasoning);
+        let encoder = if order.aloud { encoder.aloud(&head) } else { encoder };
         stream(context, order, encoder, permit).await
     } else {
         whole(context, order, &head, model.reasoning, permit).await
@@ -152,7 +160,9 @@ fn prompt(model: &Model, request: &Request) -> Result<Prompt, ApiError> {
         )
     })?;
     let Target { deployment, callee, .. } = &model.target;
-    callee.check(&prompt, deployment.kind, &request.ask.given).map_err(|error| refused(&error))?;
+    callee
+        .check(&prompt, deployment.kind, &request.ask.given)
+        .map_err(|error| refused(&error, &request.ask.attached_at))?;
     Ok(prompt)
 }
 
@@ -197,17 +207,29 @@ async fn whole(context: &Context, order: Order, head: &Head, reasoning: Reasonin
     Ok(response.map(|body| Body::new(Held::new(body, permit))))
 }
 
-fn refused(error: &Refused) -> ApiError {
+/// What a client is told of a prompt that cannot be sent; `attached_at` says
+/// where its attachments stood.
+fn refused(error: &Refused, attached_at: &[(usize, usize)]) -> ApiError {
     let (code, param) = match error {
+        Refused::Unfit(Unfit::Attachment(number, why)) => {
+            let place = attached_at.get(*number);
+            let param = place.map_or_else(
+                || "messages".to_owned(),
+                |(message, part)| format!("messages[{message}].content[{part}]"),
+            );
+            let message = format!("'{param}' cannot be taken by this model: {why}.");
+            return ApiError::bad_request("unsupported_content", Some(param), message);
+        }
         Refused::TooLong(error) => {
             let why = format!("the system text and the last message alone are too long: {error}");
             return context_length_exceeded(&why);
         }
+        // Never: files are uploaded first.
+        Refused::NotUploaded => return ApiError::internal(),
         Refused::NoForm(_) => ("invalid_value", "messages"),
         Refused::ForBots => ("unsupported_parameter", "coze"),
         Refused::Taken(_) => ("invalid_value", "coze.custom_variables"),
         Refused::TooMany(_) => return context_length_exceeded(&error.to_string()),
-        Refused::Unfit(Unfit::Image) => ("unsupported_content", "messages"),
         Refused::Unfit(Unfit::NoObject(_)) => ("invalid_value", "messages"),
         Refused::Unfit(Unfit::Taken(_)) => ("invalid_value", "parameters"),
     };

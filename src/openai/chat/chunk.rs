@@ -1,6 +1,7 @@
 //! A stream of chunks: events in, `data:` lines out.
 
 use super::extras::{self, Extras};
+use super::sound::{self, Spoken};
 use super::{Head, write_string, write_usage};
 use crate::openai::ApiError;
 use crate::turn::{Event, Reasoning, Text, Usage};
@@ -20,12 +21,16 @@ pub struct Encoder {
     reasoning: Reasoning,
     opened: bool,
     choices: Vec<Choice>,
+    /// Where answers are wanted aloud.
+    head: Option<Box<Head>>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Choice {
     extras: Extras,
     usage: Option<Usage>,
+    /// Where the answer is wanted aloud.
+    spoken: Option<Box<Spoken>>,
 }
 
 impl Encoder {
@@ -39,7 +44,16 @@ impl Encoder {
         start.push(b',');
         write_string(&mut start, "model", &head.model);
         start.extend_from_slice(b",\"choices\":[");
-        Self { start, include_usage, reasoning, opened: false, choices: vec![Choice::default(); choices] }
+        let choices = vec![Choice::default(); choices];
+        Self { start, include_usage, reasoning, opened: false, choices, head: None }
+    }
+
+    /// The same for answers that are wanted aloud, too.
+    #[must_use]
+    pub fn aloud(mut self, head: &Head) -> Self {
+        self.choices.iter_mut().for_each(|choice| choice.spoken = Some(Box::default()));
+        self.head = Some(Box::new(head.clone()));
+        self
     }
 
     /// Whether a chunk has been written.
@@ -72,7 +86,13 @@ impl Encoder {
             }
             Event::Suggestion(text) => choice.extras.suggestions.push(text.into_owned()),
             Event::Usage(usage) => choice.usage = Some(usage),
-            Event::Text(text) => self.delta(index, &["content"], &text, out),
+            Event::Text(text) => {
+                if let Some(spoken) = &mut choice.spoken {
+                    spoken.words(&text);
+                }
+                self.delta(index, &["content"], &text, out);
+            }
+            Event::Sound(piece) => self.sound(index, &piece, out),
             Event::Thinking(text) => match self.reasoning {
                 Reasoning::Field => self.delta(index, &["reasoning_content"], &text, out),
                 Reasoning::Both => self.delta(index, &["reasoning_content", "reasoning"], &text, out),
@@ -102,6 +122,7 @@ impl Encoder {
     /// choice, usage if it was asked for, `[DONE]`.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         self.open(out);
+        self.end_sound(out);
         for index in 0..self.choices.len() {
             self.begin(index, out);
             out.extend_from_slice(b"},\"logprobs\":null,\"finish_reason\":\"stop\"}]");
@@ -133,6 +154,35 @@ impl Encoder {
             self.begin(index, out);
             out.extend_from_slice(b"\"role\":\"assistant\",\"content\":\"\"");
             self.running(out);
+        }
+    }
+
+    fn sound(&mut self, index: usize, piece: &str, out: &mut Vec<u8>) {
+        let Some(id) = self.head.as_ref().map(|head| sound::id(&head.id, index)) else { return };
+        let data = match self.choices.get_mut(index).and_then(|choice| choice.spoken.as_mut()) {
+            Some(spoken) => spoken.take(piece),
+            None => return,
+        };
+        if data.is_empty() {
+            return;
+        }
+        self.open(out);
+        self.begin(index, out);
+        if let Some(spoken) = self.choices.get_mut(index).and_then(|choice| choice.spoken.as_mut()) {
+            spoken.write(out, &id, &data);
+        }
+        self.running(out);
+    }
+
+    /// Ends what was said aloud, of each choice.
+    fn end_sound(&self, out: &mut Vec<u8>) {
+        let Some(head) = &self.head else { return };
+        for (index, choice) in self.choices.iter().enumerate() {
+            if let Some(spoken) = choice.spoken.as_ref().filter(|spoken| spoken.has_begun()) {
+                self.begin(index, out);
+                spoken.write_end(out, head.created);
+                self.running(out);
+            }
         }
     }
 

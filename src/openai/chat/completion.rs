@@ -1,7 +1,7 @@
 //! A whole completion: replies in, one JSON body out.
 
 use super::extras::{self, Extras};
-use super::{Head, write_string, write_usage};
+use super::{Head, sound, write_string, write_usage};
 use crate::turn::{Reasoning, Reply, Text, Usage};
 
 /// The body of a completion with these answers, in their order.
@@ -34,6 +34,7 @@ pub fn body(head: &Head, replies: &[Reply], reasoning: Reasoning) -> Vec<u8> {
                 write_text(&mut out, "reasoning", &thinking);
             }
         }
+        sound::write_whole(&mut out, head, index, &reply.sound, &reply.text());
         out.extend_from_slice(
             b",\"refusal\":null,\"annotations\":[]},\"logprobs\":null,\"finish_reason\":\"stop\"}",
         );

@@ -6,12 +6,14 @@
 //! bot cannot honour is named, what it cannot take is refused, and what
 //! OpenAI does not name is ignored.
 
+mod attached;
 mod body;
 mod calls;
 mod content;
 mod coze;
 mod fault;
 mod json;
+mod media;
 mod parameters;
 mod transcript;
 

@@ -108,7 +108,7 @@ impl Passing<'_, '_> {
                     lent.hear(text);
                 }
             }
-            Event::Thinking(_) => self.account.spoken = true,
+            Event::Thinking(_) | Event::Sound(_) => self.account.spoken = true,
             Event::Asked(asked) => {
                 self.account.asked = true;
                 self.account.event = asked.resume.as_ref().map(|resume| resume.event.clone());

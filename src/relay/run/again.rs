@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Phase, Run, open};
+use super::{Phase, Run, open, open_with};
 use crate::coze::{Call, Reader, sse};
+use crate::secret::Secret;
 use crate::turn::{Failure, Kind};
 
 /// The first pause; each is twice as long as the one before.
@@ -21,14 +22,20 @@ const LONGEST: Duration = Duration::from_secs(2);
 /// A call that may have to be made again.
 #[derive(Debug)]
 pub(super) struct Again {
-    call: Call,
+    /// With its token, if it has to be that.
+    call: Option<(Call, Option<Secret>)>,
     until: Instant,
     pause: Duration,
 }
 
 impl Again {
-    pub(super) fn new(call: Call, wait: Duration) -> Self {
-        Self { call, until: Instant::now() + wait, pause: FIRST }
+    pub(super) fn new(wait: Duration) -> Self {
+        Self { call: None, until: Instant::now() + wait, pause: FIRST }
+    }
+
+    /// This call is made, perhaps with just this token.
+    pub(super) fn made(&mut self, call: Call, token: Option<Secret>) {
+        self.call = Some((call, token));
     }
 
     /// How long to wait before the next try; `None` if the time is over.
@@ -48,9 +55,13 @@ impl Run {
             return false;
         }
         let Some(again) = &mut self.again else { return false };
+        let Some((call, token)) = again.call.clone() else { return false };
         let Some(pause) = again.next() else { return false };
         tracing::debug!(?pause, "Coze runs another chat in the conversation; the call is made again");
-        let opening = open(self.target.clone(), again.call.clone(), self.caller_token.clone());
+        let opening = match token {
+            Some(token) => open_with(self.target.clone(), call, token),
+            None => open(self.target.clone(), call, self.caller_token.clone()),
+        };
         self.phase = Phase::Opening(Box::pin(async move {
             tokio::time::sleep(pause).await;
             opening.await
@@ -67,14 +78,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn pauses_grow_and_end_with_the_time() {
-        let call = Call { method: http::Method::GET, path: "/".to_owned(), body: None };
-        let mut again = Again::new(call.clone(), Duration::from_secs(10));
+        let mut again = Again::new(Duration::from_secs(10));
         let mut pauses = Vec::new();
         while let Some(pause) = again.next() {
             tokio::time::sleep(pause).await;
             pauses.push(pause.as_millis());
         }
         assert_eq!(pauses, [100, 200, 400, 800, 1600, 2000, 2000, 2000, 900]);
-        assert_eq!(Again::new(call, Duration::ZERO).next(), None);
+        assert_eq!(Again::new(Duration::ZERO).next(), None);
     }
 }

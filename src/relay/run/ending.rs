@@ -3,13 +3,13 @@
 //! remembered, and what Coze still does is ended where that can be.
 
 use super::account::{Account, Ids};
-use super::{End, Phase, Run, open};
+use super::{End, Phase, Run};
 use crate::conversation::{Chat, Ending, Settlement};
 use crate::coze::{Asking, Kind as DeploymentKind, Reader, error, retrieve, sse};
 use crate::relay::lent::{remember, remember_later};
 use crate::relay::place::{lost, unanswerable};
 use crate::relay::settle;
-use crate::relay::{Leftovers, Memory, Replay};
+use crate::relay::{Leftovers, Memory, Replay, Start};
 use crate::turn::{Event, Failure, Finish, Kind};
 
 /// How long Coze may take to cancel a chat.
@@ -127,7 +127,9 @@ impl Run {
 
     /// Ends a run that failed, or begins it again.
     pub(super) fn failed(&mut self, mut failure: Failure) -> Result<(), Failure> {
-        if self.tries_again(&failure) {
+        // Before that nothing was sent that a conversation could know of.
+        let unsent = matches!(self.phase, Phase::Uploading(_));
+        if self.tries_again(&failure) || self.sends_again(&failure) {
             return Ok(());
         }
         if self.waits_no_more(&failure) {
@@ -136,7 +138,8 @@ impl Run {
         // A workflow's run lies in no conversation that Coze could forget.
         let gone =
             self.account.misplaced || (self.target.callee.converses() && error::is_forgotten(&failure));
-        let forgotten = gone && !self.account.spoken && self.lent.as_ref().is_some_and(|lent| lent.goes_on());
+        let forgotten =
+            gone && !unsent && !self.account.spoken && self.lent.as_ref().is_some_and(|lent| lent.goes_on());
         if forgotten {
             if let Some(replay) = self.replay.take() {
                 return self.begin_again(*replay);
@@ -154,7 +157,7 @@ impl Run {
         }
         let end = match () {
             () if forgotten => Ended::Forgotten,
-            () if is_refusal(&failure) => Ended::Refused,
+            () if unsent || is_refusal(&failure) => Ended::Refused,
             () => Ended::Failed,
         };
         match self.conclude(end) {
@@ -197,7 +200,7 @@ impl Run {
             answering: None,
             given: &given,
         };
-        let called = target.callee.call(&mut prompt, asking);
+        let called = Start::of(&target.callee, &mut prompt, asking);
         if let Some(lent) = &mut self.lent {
             lent.replay();
             self.memory = Some(Memory {
@@ -207,15 +210,15 @@ impl Run {
             });
         }
         self.account = Account::default();
-        let call = match called {
-            Ok((call, trimmed)) if trimmed == 0 || may_trim => call,
+        let start = match called {
+            Ok((start, trimmed)) if trimmed == 0 || may_trim => start,
             Ok(_) | Err(_) => {
                 let says = "context_length_exceeded: Coze has forgotten the conversation, and it is too long to be sent again.";
                 return self.failed(Failure::new(Kind::TooLong, says));
             }
         };
         self.again = None;
-        self.phase = Phase::Opening(open(target, call, self.caller_token.clone()));
+        self.begin(start);
         (self.decoder, self.reader) = (sse::Decoder::default(), Reader::of(&self.target.callee));
         self.clocks.restart();
         Ok(())
@@ -273,7 +276,8 @@ impl Run {
 impl Drop for Run {
     fn drop(&mut self) {
         let answered = matches!(self.phase, Phase::Counting(_, Finish::Completed));
-        self.settle(true);
+        let unsent = matches!(self.phase, Phase::Uploading(_));
+        self.settle(!unsent);
         match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Remembering(remembering, _) => self.relay.spawn(async move {
                 remembering.await;
@@ -283,7 +287,11 @@ impl Drop for Run {
                 self.abandon();
             }
         }
-        let end = if answered { Ended::Answered } else { Ended::Cut };
+        let end = match () {
+            () if answered => Ended::Answered,
+            () if unsent => Ended::Refused,
+            () => Ended::Cut,
+        };
         if let Some((settlement, leftovers)) = self.conclude(end) {
             remember_later(settlement, leftovers, &self.relay);
         }

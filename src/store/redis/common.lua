@@ -9,6 +9,7 @@
 --   ids           sorted set: all entries, by their ids
 --   old           sorted set: all entries, by their stamp
 --   named         set: the entries that have a name
+--   c:KEY         what is cached under a key, until its end
 --   secret        what all keys above are hashed with
 --
 -- A stamp is the use, or where a lease outlives that, as much: stamp and time

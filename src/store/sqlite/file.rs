@@ -17,7 +17,7 @@ const APPLICATION: i64 = 0x636f_7a77;
 
 /// What leads from each form of the tables to the next; a file of form 0 is
 /// new.
-const STEPS: &[&str] = &[include_str!("schema.sql")];
+const STEPS: &[&str] = &[include_str!("schema.sql"), include_str!("cache.sql")];
 
 /// So long one process waits for another to finish its step.
 const PATIENCE: Duration = Duration::from_secs(2);

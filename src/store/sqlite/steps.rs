@@ -11,6 +11,7 @@ use rusqlite::{Connection, Result};
 use tokio::time::Instant;
 
 use super::super::{By, Claimed, Counts, Entry, Id, Key, Lease, Listed, Outcome, Settled};
+use super::cache::Cache;
 use super::index::{Index, Kind, LAST};
 use super::rows::{LeaseRow, Row, Rows, Tally};
 
@@ -32,6 +33,7 @@ const COMPANY: Duration = Duration::from_secs(600);
 pub(super) struct Steps<'c> {
     pub(super) rows: Rows<'c>,
     pub(super) index: Index,
+    pub(super) cache: Cache<'c>,
     pub(super) tally: Tally,
     /// As it was read or written last.
     kept: Tally,
@@ -50,12 +52,13 @@ impl<'c> Steps<'c> {
     /// says whether there may be others.
     pub(super) fn new(file: &'c Connection, ttl: Duration, company: bool) -> Result<Self> {
         let mut rows = Rows::new(file)?;
+        let cache = Cache::new(file)?;
         file.execute_batch("BEGIN")?;
         let tally = rows.tally()?;
         let index = rows.index(tally.counts.entries)?;
         file.execute_batch("COMMIT")?;
         let (ttl, kept, company) = (millis(ttl), tally, company.then(Instant::now));
-        let mut steps = Self { rows, index, tally, kept, ttl, now: 0, foreign: 0, company };
+        let mut steps = Self { rows, index, cache, tally, kept, ttl, now: 0, foreign: 0, company };
         steps.begin()?;
         steps.tally.last = steps.tally.last.saturating_add(1);
         steps.commit()?;
@@ -321,6 +324,6 @@ pub(super) fn is_live(row: &Row, ttl: i64, now: i64) -> bool {
     row.used.saturating_add(ttl) > now || row.lease.is_some_and(|(until, _)| until > now)
 }
 
-fn millis(duration: Duration) -> i64 {
+pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

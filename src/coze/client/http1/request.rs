@@ -1,9 +1,39 @@
 //! The head of a request.
 
+use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::coze::Call;
+use crate::coze::files::{self, Form};
+
+/// A request, whatever it is for. Borrowed, and its bytes are shared.
+#[derive(Debug)]
+pub(in crate::coze::client) struct Asked<'a> {
+    method: &'a Method,
+    path: &'a str,
+    /// `None` if there is no body.
+    content_type: Option<&'a str>,
+    pub(in crate::coze::client) body: [Bytes; 3],
+}
+
+impl<'a> From<&'a Call> for Asked<'a> {
+    fn from(call: &'a Call) -> Self {
+        Self {
+            method: &call.method,
+            path: &call.path,
+            content_type: call.body.as_ref().map(|_| "application/json"),
+            body: [call.body.clone().unwrap_or_default(), Bytes::new(), Bytes::new()],
+        }
+    }
+}
+
+impl<'a> From<&'a Form> for Asked<'a> {
+    fn from(form: &'a Form) -> Self {
+        let content_type = Some(form.content_type.as_str());
+        Self { method: &Method::POST, path: files::PATH, content_type, body: form.body.clone() }
+    }
+}
 
 /// What all requests to one server have in common.
 pub(in crate::coze::client) struct Requests {
@@ -40,21 +70,21 @@ impl Requests {
     }
 
     /// The head of the request that makes a call.
-    pub(in crate::coze::client) fn head(&self, call: &Call, authorization: &HeaderValue) -> Vec<u8> {
-        let known = self.before_path.len() + call.path.len() + self.headers.len() + authorization.len();
+    pub(in crate::coze::client) fn head(&self, asked: &Asked<'_>, authorization: &HeaderValue) -> Vec<u8> {
+        let known = self.before_path.len() + asked.path.len() + self.headers.len() + authorization.len();
         let mut head = Vec::with_capacity(known + 128);
-        head.extend_from_slice(call.method.as_str().as_bytes());
+        head.extend_from_slice(asked.method.as_str().as_bytes());
         head.push(b' ');
         head.extend_from_slice(self.before_path.as_bytes());
-        path(&mut head, &call.path);
+        path(&mut head, asked.path);
         head.extend_from_slice(b" HTTP/1.1\r\n");
         head.extend_from_slice(&self.headers);
         line(&mut head, AUTHORIZATION.as_str(), authorization.as_bytes());
-        if call.body.is_some() {
-            line(&mut head, CONTENT_TYPE.as_str(), b"application/json");
+        if let Some(kind) = asked.content_type {
+            line(&mut head, CONTENT_TYPE.as_str(), kind.as_bytes());
         }
-        if call.body.is_some() || call.method == Method::POST {
-            let length = call.body.as_ref().map_or(0, bytes::Bytes::len);
+        if asked.content_type.is_some() || *asked.method == Method::POST {
+            let length: usize = asked.body.iter().map(Bytes::len).sum();
             line(&mut head, "content-length", length.to_string().as_bytes());
         }
         head.extend_from_slice(b"\r\n");

@@ -205,7 +205,7 @@ fn a_request_is_its_parts() {
          accept: text/event-stream, application/json\r\nx-door: open\r\n"
     );
     assert_eq!(
-        String::from_utf8(requests.head(&call, &bearer)).unwrap(),
+        String::from_utf8(requests.head(&(&call).into(), &bearer)).unwrap(),
         format!(
             "POST /api/v3/chat HTTP/1.1\r\n{fixed}authorization: Bearer pat\r\n\
              content-type: application/json\r\ncontent-length: 2\r\n\r\n"
@@ -213,7 +213,7 @@ fn a_request_is_its_parts() {
     );
     let evil = Call { method: Method::GET, path: "/a b\r\nx: y?q=é#%41".to_owned(), body: None };
     assert_eq!(
-        String::from_utf8(requests.head(&evil, &bearer)).unwrap(),
+        String::from_utf8(requests.head(&(&evil).into(), &bearer)).unwrap(),
         format!(
             "GET /api/a%20b%0D%0Ax:%20y?q=%C3%A9%23%41 HTTP/1.1\r\n{fixed}authorization: Bearer pat\r\n\r\n"
         )
@@ -223,7 +223,7 @@ fn a_request_is_its_parts() {
     let name = HeaderName::from_static("proxy-authorization");
     let value = HeaderValue::from_static("Basic eA==");
     let requests = Requests::new("http://h".to_owned(), "h", &headers).with(&name, Some(&value));
-    let text = String::from_utf8(requests.head(&call, &bearer)).unwrap();
+    let text = String::from_utf8(requests.head(&(&call).into(), &bearer)).unwrap();
     assert!(text.starts_with("POST http://h/v3/chat HTTP/1.1\r\nhost: other.example\r\n"), "{text}");
     assert_eq!(text.matches("host:").count(), 1);
     assert!(text.contains("\r\nproxy-authorization: Basic eA==\r\n"), "{text}");

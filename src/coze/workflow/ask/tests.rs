@@ -1,7 +1,8 @@
 use serde_json::json;
 
 use super::*;
-use crate::turn::Image;
+use crate::coze::NoPlace;
+use crate::turn::Attachment;
 
 fn workflow() -> Workflow {
     Workflow {
@@ -109,8 +110,8 @@ fn what_the_endpoint_takes_beside_is_named_as_it_names_it() {
 #[test]
 fn what_has_no_place_is_refused() {
     let mut prompt = texts(&["look"]);
-    prompt.messages[0].images.push(Image { url: "https://x/1".to_owned() });
-    assert_eq!(check(&workflow(), &prompt, None), Err(Unfit::Image));
+    prompt.messages[0].attachments.push(Attachment::image("https://x/1"));
+    assert_eq!(check(&workflow(), &prompt, None), Err(Unfit::Attachment(0, NoPlace::Workflow)));
     let taken = check(&workflow(), &texts(&["hi"]), Some(r#"{"input": "x"}"#));
     assert_eq!(taken, Err(Unfit::Taken("input".to_owned())));
     let json = Workflow { input: Input::Json, history: Some("log".to_owned()), ..workflow() };

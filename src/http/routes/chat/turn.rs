@@ -8,13 +8,13 @@ use super::{context_length_exceeded, refused};
 use crate::access::Caller;
 use crate::catalog::{Memory, Model, Overflow};
 use crate::conversation::{Ending, Plan, Reason, Space, Wanted};
+use crate::coze;
 use crate::coze::chat::user_id;
 use crate::coze::workflow::Answering;
-use crate::coze::{self, Call};
 use crate::http::{Context, respond};
 use crate::openai::ApiError;
 use crate::openai::chat::Request;
-use crate::relay::{Asking, Order, Placed, Remembered, Replay, Unplaced, unremembered};
+use crate::relay::{Asking, Order, Placed, Remembered, Replay, Start, Unplaced, unremembered};
 use crate::secret::Secret;
 use crate::turn::{Failure, Prompt, Reasoning, Role};
 
@@ -124,9 +124,9 @@ impl Turn<'_> {
             answering: question.as_ref().map(|asked| Answering { kind: asked.kind, form: &asked.form }),
             given: &request.ask.given,
         };
-        let called = self.call(&mut sent, asking);
-        let (call, trimmed) = match called {
-            Ok(called) => called,
+        let started = self.start(&mut sent, asking);
+        let (start, trimmed) = match started {
+            Ok(started) => started,
             Err(error) => {
                 if let Some(lent) = lent {
                     lent.end(Ending::Refused).await;
@@ -141,13 +141,15 @@ impl Turn<'_> {
         let order = Order {
             target: self.model.target.clone(),
             caller_token: self.caller_token.clone(),
-            call,
+            start,
             choices: request.choices,
             stop: request.ask.stop.clone(),
             think_tags: self.model.reasoning == Reasoning::Think,
+            aloud: request.ask.aloud,
             wants_usage: !request.stream || request.include_usage,
             upstream_timeout: self.context.snapshot.server.upstream_timeout,
             conversation_wait: self.context.snapshot.server.conversation_wait,
+            upload_timeout: self.context.snapshot.server.upload_timeout,
             meter: None,
             cleanup: self.model.cleanup,
             remembered: lent.map(|lent| Remembered { lent, replay }),
@@ -155,16 +157,17 @@ impl Turn<'_> {
         Ok((order, trimmed))
     }
 
-    /// The call for what is sent, and how many messages were left out.
-    fn call(&self, sent: &mut Prompt, asking: coze::Asking<'_>) -> Result<(Call, usize), ApiError> {
+    /// What starts the chat of what is sent, and how many messages were left out.
+    fn start(&self, sent: &mut Prompt, asking: coze::Asking<'_>) -> Result<(Start, usize), ApiError> {
         let before = sent.messages.len();
-        let (call, trimmed) = self.model.target.callee.call(sent, asking).map_err(|error| refused(&error))?;
+        let callee = &self.model.target.callee;
+        let (start, trimmed) = Start::of(callee, sent, asking).map_err(|error| refused(&error, &[]))?;
         if trimmed > 0 && self.model.overflow == Overflow::Reject {
             return Err(context_length_exceeded(&format!(
                 "the {before} messages are more text than Coze can store; {trimmed} of the oldest would have to go"
             )));
         }
-        Ok((call, trimmed))
+        Ok((start, trimmed))
     }
 
     fn failed(&self, failure: &Failure) -> ApiError {

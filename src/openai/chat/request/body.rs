@@ -12,7 +12,8 @@ use super::coze::Coze;
 use super::fault::Fault;
 use super::json::{Bool, Given, Integer, Map, Number, Object, Str, Text, TextOr, Whole};
 use super::parameters::{
-    FunctionCall, Metadata, Modalities, Parameters, ResponseFormat, Stop, StreamOptions, ToolChoice, Tools,
+    Audio, FunctionCall, Metadata, Modalities, Parameters, ResponseFormat, Stop, StreamOptions, ToolChoice,
+    Tools,
 };
 use super::parameters::{check_function_call, check_tool_choice, choices};
 use super::transcript::Transcript;
@@ -50,6 +51,8 @@ pub(super) struct Body<'a> {
     function_call: Option<TextOr<'a, FunctionCall>>,
     functions: Option<Tools>,
     logprobs: Option<bool>,
+    #[serde(borrow)]
+    audio: Option<Object<Audio<'a>>>,
     modalities: Option<Modalities>,
     #[serde(borrow)]
     response_format: Option<Object<ResponseFormat<'a>>>,
@@ -59,7 +62,6 @@ pub(super) struct Body<'a> {
     tools: Option<Tools>,
 
     // Ignored.
-    audio: Given<Map>,
     frequency_penalty: Given<Number>,
     logit_bias: Given<Map>,
     max_completion_tokens: Given<Integer>,
@@ -85,7 +87,7 @@ impl Body<'_> {
     /// Checks what types cannot say.
     pub(super) fn into_request(self) -> Result<Request, Fault> {
         self.refuse()?;
-        let ignored = self.ignored();
+        let (ignored, aloud) = (self.ignored(), self.is_aloud());
         let model = self.model.filter(|Text(model)| !model.is_empty());
         let Text(model) = model.ok_or_else(|| Fault::missing("model"))?;
         let transcript = self.messages.ok_or_else(|| Fault::missing("messages"))?.finish()?;
@@ -109,6 +111,7 @@ impl Body<'_> {
             ignored,
             conversation: names.collect(),
             ask: Ask {
+                aloud,
                 user: user.map(|Text(user)| user.into_owned()),
                 stop,
                 given: turn::Given {
@@ -127,8 +130,8 @@ impl Body<'_> {
             let says = "is not supported: Coze gives no probabilities of tokens; leave it out or send false";
             return Err(Fault::parameter("logprobs", says));
         }
-        if let Some(modalities) = &self.modalities {
-            modalities.check()?;
+        if let Some(Object(audio)) = self.audio.as_ref().filter(|_| self.is_aloud()) {
+            audio.check()?;
         }
         if let Some(Object(format)) = &self.response_format {
             format.check()?;
@@ -142,10 +145,19 @@ impl Body<'_> {
         Ok(())
     }
 
+    /// Whether the answer is wanted aloud.
+    fn is_aloud(&self) -> bool {
+        self.modalities.as_ref().is_some_and(Modalities::is_aloud)
+    }
+
     /// The parameters that are there and cannot be honoured, by name.
     fn ignored(&self) -> Vec<&'static str> {
         let mut names: Vec<_> = [
-            ("audio", self.audio.is_given()),
+            ("audio", self.audio.is_some() && !self.is_aloud()),
+            (
+                "audio.voice",
+                self.is_aloud() && self.audio.as_ref().is_some_and(|Object(audio)| audio.has_voice()),
+            ),
             ("frequency_penalty", self.frequency_penalty.is_given()),
             ("function_call", self.function_call.is_some()),
             ("functions", self.functions.as_ref().is_some_and(|tools| !tools.is_empty())),

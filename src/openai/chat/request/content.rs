@@ -1,5 +1,5 @@
 //! The content of a message: in comes a string or an array of parts, out
-//! comes one text with its images.
+//! comes one text with what goes with it.
 //!
 //! Parts are folded while they are read: an array of a million empty ones
 //! takes no memory.
@@ -10,44 +10,68 @@ use std::marker::PhantomData;
 
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use url::Url;
 
+use super::attached::{self, File, ImageUrl, InputAudio};
 use super::fault::{Fault, quoted};
-use super::json::{Given, Map, Object, Str, Text, TextOr};
-use crate::turn::Image;
+use super::json::{Object, Text, TextOr};
+use crate::turn::{Attachment, Source};
 
-/// How long the URL of an image may be, in bytes.
-const MAX_URL: usize = 8192;
+/// How many parts of a request may be bytes: each becomes an upload.
+pub(super) const MAX_INLINE: usize = 100;
+
+/// What goes with a message, and which parts of it that is.
+#[derive(Debug, Default)]
+pub(super) struct Attached {
+    pub(super) attachments: Vec<Attachment>,
+    pub(super) parts: Vec<usize>,
+}
+
+/// There are more parts to upload than [`MAX_INLINE`].
+pub(super) fn too_many() -> Fault {
+    let says = format!(
+        "cannot be taken: a request may bring at most {MAX_INLINE} images and files by their bytes; give the others by URL"
+    );
+    Fault::content("", says)
+}
 
 /// What a message says.
 #[derive(Debug, Default)]
 pub(super) struct Content<'a> {
     text: Cow<'a, str>,
-    images: Vec<Image>,
-    /// Which part is the first image.
-    first_image: usize,
+    attachments: Vec<Attachment>,
+    /// Which parts they are.
+    parts: Vec<usize>,
+    /// How many of them are bytes.
+    inline: usize,
     /// The first part that cannot be taken; what follows it was not looked at.
     fault: Option<Fault>,
 }
 
 impl<'a> Content<'a> {
-    /// The text and the images.
-    pub(super) fn into_parts(self) -> Result<(Cow<'a, str>, Vec<Image>), Fault> {
+    /// The text, and what goes with it.
+    pub(super) fn into_parts(self) -> Result<(Cow<'a, str>, Attached), Fault> {
         match self.fault {
             Some(fault) => Err(fault),
-            None => Ok((self.text, self.images)),
+            None => Ok((self.text, Attached { attachments: self.attachments, parts: self.parts })),
         }
     }
 
-    /// The text, where `whose` messages can have no images.
+    /// The text, where nothing can go with `whose` messages.
     pub(super) fn into_text(self, whose: &str) -> Result<Cow<'a, str>, Fault> {
-        let first_image = self.first_image;
-        let (text, images) = self.into_parts()?;
-        if images.is_empty() {
-            return Ok(text);
+        let (text, attached) = self.into_parts()?;
+        let Some(first) = attached.parts.first() else { return Ok(text) };
+        let says = format!("cannot be taken: only text is accepted in {whose} messages, images in user ones");
+        Err(Fault::content(format!("[{first}]"), says))
+    }
+
+    fn attach(&mut self, index: usize, attachment: Attachment) -> Result<(), Fault> {
+        self.inline += usize::from(matches!(attachment.source, Source::Inline(_)));
+        if self.inline > MAX_INLINE {
+            return Err(too_many());
         }
-        let says = format!("cannot be taken: images are accepted in user messages only, not in {whose} ones");
-        Err(Fault::content(format!("[{first_image}]"), says))
+        self.attachments.push(attachment);
+        self.parts.push(index);
+        Ok(())
     }
 
     fn take(&mut self, index: usize, part: Part<'a>) -> Result<(), Fault> {
@@ -55,33 +79,12 @@ impl<'a> Content<'a> {
         match &*kind {
             "text" => self.add(part.text.ok_or_else(|| Fault::missing("text"))?),
             "refusal" => self.add(part.refusal.ok_or_else(|| Fault::missing("refusal"))?),
-            "image_url" => {
-                let Text(url) = match part.image_url {
-                    None => return Err(Fault::missing("image_url")),
-                    Some(TextOr::Text(url)) => url,
-                    Some(TextOr::Object(image)) => {
-                        image.url.ok_or_else(|| Fault::missing("image_url.url"))?
-                    }
-                };
-                if self.images.is_empty() {
-                    self.first_image = index;
-                }
-                self.images.push(image(&url)?);
-            }
-            "input_audio" => {
-                return Err(Fault::content(
-                    "",
-                    "cannot be taken: audio is not supported; 'text' and 'image_url' parts are",
-                ));
-            }
-            "file" => {
-                let says = "cannot be taken: files are not supported; 'text' parts and 'image_url' parts with \
-                            an http(s) URL are";
-                return Err(Fault::content("", says));
-            }
+            "image_url" => self.attach(index, attached::image(part.image_url)?)?,
+            "input_audio" => self.attach(index, attached::audio(part.input_audio)?)?,
+            "file" => self.attach(index, attached::file(part.file)?)?,
             other => {
                 let says = format!(
-                    "cannot be taken: {} is no known type of content part; 'text' and 'image_url' are accepted",
+                    "cannot be taken: {} is no known type of content part; 'text', 'image_url' and 'file' are accepted",
                     quoted(other)
                 );
                 return Err(Fault::content("", says));
@@ -101,31 +104,6 @@ impl<'a> Content<'a> {
     }
 }
 
-/// Checks that Coze can fetch an image, without fetching it.
-fn image(url: &str) -> Result<Image, Fault> {
-    let refuse = |says: String| Err(Fault::content("", format!("cannot be taken: {says}")));
-    let url = url.trim();
-    if url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:")) {
-        return refuse(
-            "uploads of data: URLs are not built yet; give the image as an http(s) URL that Coze can fetch"
-                .to_owned(),
-        );
-    }
-    if url.len() > MAX_URL {
-        return refuse(format!(
-            "the URL of an image may have at most {MAX_URL} bytes, and this one has {}",
-            url.len()
-        ));
-    }
-    // The parser skips tabs and line ends, Coze would not.
-    let parsed = if url.contains(char::is_control) { None } else { Url::parse(url).ok() };
-    match parsed {
-        Some(parsed) if matches!(parsed.scheme(), "http" | "https") => Ok(Image { url: url.to_owned() }),
-        Some(_) => refuse(format!("an image must be an http(s) URL, and {} is another", quoted(url))),
-        None => refuse(format!("an image must be an absolute http(s) URL, and {} is none", quoted(url))),
-    }
-}
-
 /// One part on the wire.
 #[derive(Debug, Deserialize)]
 struct Part<'a> {
@@ -137,18 +115,10 @@ struct Part<'a> {
     refusal: Option<Text<'a>>,
     #[serde(borrow)]
     image_url: Option<TextOr<'a, ImageUrl<'a>>>,
-    #[serde(default, rename = "input_audio")]
-    _input_audio: Given<Map>,
-    #[serde(default, rename = "file")]
-    _file: Given<Map>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ImageUrl<'a> {
     #[serde(borrow)]
-    url: Option<Text<'a>>,
-    #[serde(default, rename = "detail")]
-    _detail: Given<Str>,
+    input_audio: Option<Object<InputAudio<'a>>>,
+    #[serde(borrow)]
+    file: Option<Object<File<'a>>>,
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {

@@ -233,6 +233,7 @@ macro_rules! kinds {
 }
 
 kinds! {
+    Any: "a value", |_| true;
     Map: "an object", |raw| raw.starts_with('{');
     List: "an array", |raw| raw.starts_with('[');
     Str: "a string", |raw| raw.starts_with('"');

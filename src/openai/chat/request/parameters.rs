@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::fault::{Fault, quoted};
-use super::json::{Bool, Given, List, Map, Object, Str, Text, TextOr, Whole};
+use super::json::{Any, Bool, Given, List, Map, Object, Str, Text, TextOr, Whole};
 use crate::turn::StopWords;
 
 /// How many answers a request may ask for.
@@ -195,12 +195,9 @@ pub(super) struct Modalities {
 }
 
 impl Modalities {
-    pub(super) fn check(&self) -> Result<(), Fault> {
-        if self.audio {
-            let says = "with 'audio' is not supported: bots answer in text; leave it out or send [\"text\"]";
-            return Err(Fault::parameter("modalities", says));
-        }
-        Ok(())
+    /// Whether the answer is wanted aloud.
+    pub(super) fn is_aloud(&self) -> bool {
+        self.audio
     }
 
     /// Whether something else than text is wanted.
@@ -234,6 +231,33 @@ impl<'de> Deserialize<'de> for Modalities {
         }
 
         deserializer.deserialize_seq(Names)
+    }
+}
+
+/// `audio`: how the answer is wanted aloud.
+#[derive(Debug, Deserialize)]
+pub(super) struct Audio<'a> {
+    #[serde(borrow)]
+    format: Option<Text<'a>>,
+    #[serde(default)]
+    voice: Given<Any>,
+}
+
+impl Audio<'_> {
+    /// Coze speaks in one format, and nothing here puts it into another.
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        match &self.format {
+            Some(Text(format)) if format != "pcm16" => {
+                let says = format!("must be 'pcm16', not {}: bots speak in nothing else", quoted(format));
+                Err(Fault::parameter("audio.format", says))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a voice is asked for, which is the bot's own matter.
+    pub(super) fn has_voice(&self) -> bool {
+        self.voice.is_given()
     }
 }
 

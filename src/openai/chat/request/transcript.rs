@@ -13,10 +13,10 @@ use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::calls::{Call, Calls, Function};
-use super::content::Content;
+use super::content::{Attached, Content, MAX_INLINE, too_many};
 use super::fault::{Fault, quoted};
 use super::json::{Given, Map, Object, Text};
-use crate::turn::{Ask, Image, Message, Role};
+use crate::turn::{Ask, Message, Role, Source};
 
 /// What was said so far.
 #[derive(Debug, Default)]
@@ -26,6 +26,10 @@ pub(super) struct Transcript<'a> {
     /// Which message is the last that the user wrote.
     answered: bool,
     question: Option<usize>,
+    /// Where each attachment stands: message and part.
+    attached_at: Vec<(usize, usize)>,
+    /// How many of them are bytes.
+    inline: usize,
     /// The functions that the assistant called, by the ids of the calls.
     called: HashMap<Cow<'a, str>, Cow<'a, str>>,
     /// How many messages were read, empty ones too.
@@ -70,6 +74,7 @@ impl<'a> Transcript<'a> {
                 system: self.system,
                 messages: self.messages,
                 question: self.question,
+                attached_at: self.attached_at,
                 answered: self.answered,
                 ..Ask::default()
             }),
@@ -85,8 +90,9 @@ impl<'a> Transcript<'a> {
                 self.instruct(&text);
             }
             "user" => {
-                let (text, images) = required(message.content)?.into_parts().map_err(in_content)?;
-                self.ask(text.into_owned(), images);
+                let (text, attached) = required(message.content)?.into_parts().map_err(in_content)?;
+                self.note(&attached)?;
+                self.ask(text.into_owned(), attached);
                 if self.last == Last::Question {
                     self.question = self.messages.len().checked_sub(1);
                 }
@@ -109,12 +115,12 @@ impl<'a> Transcript<'a> {
                     return Err(Fault::missing("tool_call_id"));
                 };
                 let text = returned(name, &text);
-                self.ask(text, Vec::new());
+                self.ask(text, Attached::default());
             }
             "function" => {
                 let text = message.content.unwrap_or_default().into_text(&role).map_err(in_content)?;
                 let Text(name) = message.name.ok_or_else(|| Fault::missing("name"))?;
-                self.ask(returned(&name, &text), Vec::new());
+                self.ask(returned(&name, &text), Attached::default());
             }
             other => {
                 let says = format!(
@@ -142,14 +148,27 @@ impl<'a> Transcript<'a> {
         }
     }
 
+    /// Notes where attachments stand.
+    fn note(&mut self, attached: &Attached) -> Result<(), Fault> {
+        let read = self.read;
+        self.attached_at.extend(attached.parts.iter().map(|part| (read, *part)));
+        for (attachment, part) in attached.attachments.iter().zip(&attached.parts) {
+            self.inline += usize::from(matches!(attachment.source, Source::Inline(_)));
+            if self.inline > MAX_INLINE {
+                return Err(in_content(too_many().within(&format!("[{part}]"))));
+            }
+        }
+        Ok(())
+    }
+
     /// Takes what the bot is asked or told.
-    fn ask(&mut self, text: String, images: Vec<Image>) {
-        if is_blank(&text) && images.is_empty() {
+    fn ask(&mut self, text: String, Attached { attachments, .. }: Attached) {
+        if is_blank(&text) && attachments.is_empty() {
             self.last = Last::Empty;
             return;
         }
         self.last = Last::Question;
-        self.messages.push(Message { role: Role::User, text, images });
+        self.messages.push(Message { role: Role::User, text, attachments });
     }
 
     /// Takes what the bot said, and did, in an earlier turn.
