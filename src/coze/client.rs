@@ -8,6 +8,7 @@
 mod answer;
 mod connect;
 mod exchange;
+mod failing;
 mod http1;
 mod line;
 mod pool;
@@ -33,6 +34,7 @@ use crate::turn::{Failure, Kind};
 use answer::{Told, judge, unexpected};
 use connect::Connector;
 use exchange::{Answer, Broken, Incoming};
+use failing::{broke_off, chain, is_out_of_files, sending_failed};
 use http1::{Asked, Requests};
 pub use line::Figures;
 use line::{Line, Reading};
@@ -345,48 +347,6 @@ impl ByteStream {
         while let Some(Ok(_)) = ready!(self.poll_bytes(cx)) {}
         Poll::Ready(())
     }
-}
-
-/// The answer came to no good end.
-fn broke_off(error: &Broken) -> Failure {
-    broken("The connection to Coze broke off in the middle of the answer.", error)
-}
-
-fn sending_failed(error: &Broken) -> Failure {
-    broken("The connection to Coze broke off before it answered.", error)
-}
-
-fn broken(message: &str, error: &Broken) -> Failure {
-    let mut failure = Failure::new(Kind::Broken, message).with_detail(error.to_string());
-    failure.may_be_running = true;
-    failure
-}
-
-/// Whether an error is that no more files may be opened.
-fn is_out_of_files(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<std::io::Error>() {
-            let number = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
-            if matches!(number, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE)) {
-                return true;
-            }
-        }
-        cause = error.source();
-    }
-    false
-}
-
-/// An error with all its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 async fn read_whole(mut incoming: Incoming, limit: usize) -> Result<Bytes, Failure> {

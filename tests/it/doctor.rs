@@ -193,6 +193,8 @@ async fn a_cloud_is_examined_with_the_token_of_its_app() {
     let findings = async |id: &str| {
         let output = folder.run(&models(id), &["check", "--online", "--json"]).await;
         let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let token = &json["models"][0]["token"];
+        assert_eq!((token["source"].as_str(), token["app_id"].as_str()), (Some("oauth"), Some(cloud::APP)));
         let checks = json["online"]["models"][0]["checks"].as_array().unwrap().clone();
         let line = |check: &Value| format!("{} {}", check["status"], check["check"]).replace('"', "");
         (checks.iter().map(line).collect::<Vec<_>>(), checks.last().unwrap().clone())
