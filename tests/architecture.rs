@@ -38,6 +38,7 @@ const CRATES: &[(&str, &[&str])] = &[
     // What rustls takes from it goes by the same name.
     ("aws_lc_rs", &["coze/oauth/key.rs", "simulator", "tls", "coze/client/tls.rs"]),
     ("axum", &["http", "simulator"]),
+    ("base64", &["coze/oauth/key.rs", "openai", "simulator"]),
     ("clap", &["cli"]),
     ("httparse", &["coze/client/http1/head.rs"]),
     ("hyper_util", &["http", "simulator", "coze/client/connect.rs"]),

@@ -130,7 +130,13 @@ impl Uploads {
             .await
             .unwrap_or_else(|_| Err(Failure::new(Kind::Timeout, "Coze did not take it in time.")));
         brought.map_err(|failure: Failure| Failure {
-            message: format!("The upload of {:?} to Coze failed. {}", inline.name(), failure.message),
+            // Not its name: that is the client's own word, and this is logged.
+            message: format!(
+                "The upload of a file ({}, {} bytes) to Coze failed. {}",
+                inline.media_type(),
+                inline.content().len(),
+                failure.message
+            ),
             // No chat has begun.
             may_be_running: false,
             ..failure

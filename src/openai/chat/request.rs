@@ -11,6 +11,7 @@ mod body;
 mod calls;
 mod content;
 mod coze;
+mod data;
 mod fault;
 mod json;
 mod media;

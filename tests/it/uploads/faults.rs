@@ -44,11 +44,12 @@ async fn a_failed_upload_is_told_before_anything_is_sent() {
             talk.sends(json!([user(&[text("one")]), {"role": "assistant", "content": "one"}, two])).await;
         assert_eq!(said.error(), expected, "{trouble:?}: {}", said.body);
         let message = said.body["error"]["message"].as_str().unwrap();
-        assert!(message.contains("image.png"), "{message}");
+        assert!(message.contains("(image/png, 9 bytes)"), "{message}");
         assert_eq!(chats(&coze), before, "{trouble:?}");
         tried += 1;
         assert!(uploads(&coze) >= tried);
     }
+    assert_eq!(gateway.logged_lines("image.png"), 0, "its name is the client's word");
     // What was claimed was put back: nothing has happened to it.
     let said = talk.says(&["one", "one", "two"]).await;
     said.assert("continued", "one [one] two");
@@ -133,4 +134,16 @@ async fn what_cannot_be_taken_is_refused_unsent() {
     let said = talk.sends(json!([user(&[text("look"), id])])).await;
     assert_eq!(said.error(), (400, "unsupported_content"));
     assert_eq!((uploads(&coze), chats(&coze)), (0, 0));
+}
+
+#[tokio::test]
+async fn a_file_that_is_refused_before_its_end_is_told_as_too_large() {
+    let coze = Coze::start().await;
+    let gateway = Gateway::with_server(&coze, "max_body = \"60MB\"\n").await;
+    // The simulated server reads 32 MiB at most.
+    let said =
+        Talk::new(&gateway, &coze, "echo").sends(json!([user(&[inline(&"x".repeat(40_000_000))])])).await;
+    assert_eq!(said.error(), (400, "coze_400"), "{}", said.body);
+    assert!(said.body["error"]["message"].as_str().unwrap().contains("of this size"), "{}", said.body);
+    gateway.assert_well().await;
 }

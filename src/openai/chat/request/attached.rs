@@ -6,12 +6,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use base64::{DecodeError, Engine as _};
 use serde::Deserialize;
 use url::Url;
 
+use super::data::{self, Data};
 use super::fault::{Fault, quoted};
 use super::json::{Given, Object, Str, Text, TextOr};
 use super::media::{self, Kind};
@@ -23,17 +21,11 @@ const MAX_URL: usize = 8192;
 /// How long the name of a file may be, in characters.
 const MAX_NAME: usize = 100;
 
-/// Some leave the padding out.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-
 /// `image_url` of a part.
 #[derive(Debug, Deserialize)]
 pub(super) struct ImageUrl<'a> {
     #[serde(borrow)]
-    url: Option<Text<'a>>,
+    url: Option<Data<'a>>,
     #[serde(default, rename = "detail")]
     _detail: Given<Str>,
 }
@@ -42,7 +34,7 @@ pub(super) struct ImageUrl<'a> {
 #[derive(Debug, Deserialize)]
 pub(super) struct File<'a> {
     #[serde(borrow)]
-    file_data: Option<Text<'a>>,
+    file_data: Option<Data<'a>>,
     #[serde(borrow)]
     filename: Option<Text<'a>>,
     #[serde(borrow)]
@@ -55,24 +47,28 @@ pub(super) struct File<'a> {
 #[derive(Debug, Deserialize)]
 pub(super) struct InputAudio<'a> {
     #[serde(borrow)]
-    data: Option<Text<'a>>,
+    data: Option<Data<'a>>,
     #[serde(borrow)]
     format: Option<Text<'a>>,
 }
 
 /// An image, by its URL or its bytes.
 pub(super) fn image(part: Option<TextOr<'_, ImageUrl<'_>>>) -> Result<Attachment, Fault> {
-    let Text(url) = match part {
+    let url = match part {
         None => return Err(Fault::missing("image_url")),
-        Some(TextOr::Text(url)) => url,
-        Some(TextOr::Object(image)) => image.url.ok_or_else(|| Fault::missing("image_url.url"))?,
+        Some(TextOr::Text(Text(url))) => url,
+        Some(TextOr::Object(image)) => {
+            let url = image.url.ok_or_else(|| Fault::missing("image_url.url"))?;
+            // What is uploaded is read as it stands there.
+            if is_data(url.0.trim()) { url.0.into() } else { meant(url)? }
+        }
     };
     let url = url.trim();
     let source = match data_url(url) {
         Some(data) => {
             let (declared, data) = data?;
             let bytes = decode(data)?;
-            let kind = media::image(&bytes, declared).map_err(refused)?;
+            let kind = media::image(&bytes, declared.as_deref()).map_err(refused)?;
             inline(bytes, kind, "image", None)
         }
         None => Source::Url(at_url(url, "an image")?),
@@ -84,8 +80,8 @@ pub(super) fn image(part: Option<TextOr<'_, ImageUrl<'_>>>) -> Result<Attachment
 pub(super) fn file(part: Option<Object<File<'_>>>) -> Result<Attachment, Fault> {
     let Some(Object(file)) = part else { return Err(Fault::missing("file")) };
     let (data, url) = match file {
-        File { file_data: Some(Text(data)), .. } => (data, None),
-        File { file_url: Some(Text(url)), .. } => (Cow::Borrowed(""), Some(url)),
+        File { file_data: Some(Data(data)), .. } => (data, None),
+        File { file_url: Some(Text(url)), .. } => ("", Some(url)),
         File { file_id: Some(_), .. } => {
             return Err(refused(
                 "this gateway keeps no files, so that it knows no 'file_id': send the file itself as 'file_data'",
@@ -101,7 +97,7 @@ pub(super) fn file(part: Option<Object<File<'_>>>) -> Result<Attachment, Fault> 
     let (declared, data) = data_url(data).transpose()?.unwrap_or((None, data));
     let bytes = decode(data)?;
     let name = file.filename.as_ref().map(|Text(name)| &**name);
-    let kind = media::document(&bytes, declared, name).map_err(refused)?;
+    let kind = media::document(&bytes, declared.as_deref(), name).map_err(refused)?;
     let media = if kind.is_image() { Media::Image } else { Media::File };
     Ok(Attachment { media, source: inline(bytes, kind, "file", name) })
 }
@@ -109,7 +105,7 @@ pub(super) fn file(part: Option<Object<File<'_>>>) -> Result<Attachment, Fault> 
 /// Sound, by its bytes.
 pub(super) fn audio(part: Option<Object<InputAudio<'_>>>) -> Result<Attachment, Fault> {
     let Some(Object(audio)) = part else { return Err(Fault::missing("input_audio")) };
-    let Text(data) = audio.data.ok_or_else(|| Fault::missing("input_audio.data"))?;
+    let Data(data) = audio.data.ok_or_else(|| Fault::missing("input_audio.data"))?;
     let Text(format) = audio.format.ok_or_else(|| Fault::missing("input_audio.format"))?;
     let declared = match &*format {
         "wav" => media::WAV,
@@ -145,36 +141,43 @@ fn inline(bytes: Vec<u8>, kind: Kind, usual: &str, name: Option<&str>) -> Source
     Source::Inline(Arc::new(Inline::new(bytes.into(), kind.media_type, name)))
 }
 
-/// The type that a data URL declares, and its base64; `None` if it is another
-/// URL.
-fn data_url(url: &str) -> Option<Result<(Option<&str>, &str), Fault>> {
-    let rest =
-        url.get(5..).filter(|_| url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:")))?;
+/// The text of a string; a URL, as a rule.
+fn meant(text: Data<'_>) -> Result<Cow<'_, str>, Fault> {
+    text.unescaped().ok_or_else(|| refused("an escape in it means no character"))
+}
+
+fn is_data(url: &str) -> bool {
+    url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"))
+}
+
+/// The type that a data URL declares, and its base64.
+type Declared<'u> = (Option<Cow<'u, str>>, &'u str);
+
+/// Takes a data URL apart, which may have escapes in it; `None` if it is
+/// another URL.
+fn data_url(url: &str) -> Option<Result<Declared<'_>, Fault>> {
+    let rest = url.get(5..).filter(|_| is_data(url))?;
     let Some((head, data)) = rest.split_once(',') else {
         return Some(Err(refused("a data: URL has a comma before its data, and this one has none")));
     };
     let mut words = head.split(';');
-    let declared = words.next().map(str::trim).filter(|kind| {
-        // Says nothing.
-        !kind.is_empty() && !kind.eq_ignore_ascii_case("application/octet-stream")
-    });
+    let declared = words.next().map(|kind| meant(Data(kind.trim()))).transpose();
+    // These say nothing.
+    let says =
+        |kind: &Cow<'_, str>| !kind.is_empty() && !kind.eq_ignore_ascii_case("application/octet-stream");
     let is_base64 = words.next_back().is_some_and(|word| word.trim().eq_ignore_ascii_case("base64"));
-    Some(if is_base64 { Ok((declared, data)) } else { Err(refused("a data: URL has to be in base64")) })
+    Some(match declared {
+        Ok(declared) if is_base64 => Ok((declared.filter(says), data)),
+        Ok(_) => Err(refused("a data: URL has to be in base64")),
+        Err(fault) => Err(fault),
+    })
 }
 
-fn decode(data: &str) -> Result<Vec<u8>, Fault> {
-    let decoded = match BASE64.decode(data) {
-        // Some break it into lines.
-        Err(DecodeError::InvalidByte(_, b' ' | b'\n' | b'\r' | b'\t')) => {
-            let data: Vec<u8> = data.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-            BASE64.decode(data)
-        }
-        decoded => decoded,
-    };
-    match decoded {
+fn decode(raw: &str) -> Result<Vec<u8>, Fault> {
+    match data::decode(raw) {
         Ok(bytes) if bytes.is_empty() => Err(refused("it is empty")),
         Ok(bytes) => Ok(bytes),
-        Err(error) => Err(refused(format!("its data is no base64 ({error})"))),
+        Err(why) => Err(refused(format!("its data is no base64 ({why})"))),
     }
 }
 
@@ -216,10 +219,9 @@ mod tests {
     }
 
     fn named(name: Option<&str>, data: &str) -> Attachment {
-        let text = |text: &str| Text(text.to_owned().into());
         file(Some(Object(File {
-            file_data: Some(text(data)),
-            filename: name.map(text),
+            file_data: Some(Data(data)),
+            filename: name.map(|name| Text(name.into())),
             file_url: None,
             file_id: None,
         })))
@@ -234,6 +236,7 @@ mod tests {
             " data:image/png;name=a.png;base64,iVBORw0KGgo=\n",
             "data:;base64,iVBO\nRw0K\r\nGgo=",
             "data:application/octet-stream;base64,iVBORw0KGgo=",
+            "data:image\\/png;base64,iVBORw0KGgo\\u003d",
         ] {
             let inline = taken(url);
             assert_eq!(inline.content(), &b"\x89PNG\r\n\x1a\n"[..], "{url}");
