@@ -124,7 +124,7 @@ fn requests(criterion: &mut Criterion) {
     };
     group.bench_function("call, 51 messages", |bencher| {
         let extras = Extras::default();
-        bencher.iter(|| call("7530512345678999999", "user", black_box(&prompt), &extras, None));
+        bencher.iter(|| call("7530512345678999999", "user", black_box(&prompt), &extras, None, None));
     });
     group.finish();
 }

@@ -4,6 +4,7 @@
 //! Every flag can also be given as an environment variable: `--config` is
 //! `COZEWAY_CONFIG`, and so on.
 
+mod bots;
 mod chat;
 mod check;
 mod conversations;
@@ -36,8 +37,11 @@ enum Command {
     /// Run a gateway in front of a simulated Coze: no account, no file, no
     /// network
     Demo(demo::Args),
-    /// Check the config and show what each model comes to, secrets masked
+    /// Check the config and show what each model comes to, secrets masked;
+    /// with --online ask Coze, too
     Check(check::Args),
+    /// List what the tokens can reach, as entries for the config
+    Bots(bots::Args),
     /// Make a random client key and the config entry that lets it in
     Key(key::Args),
     /// Talk to a running gateway from the terminal
@@ -67,6 +71,7 @@ impl Cli {
             Command::Serve(args) => serve::run(args),
             Command::Demo(args) => demo::run(args),
             Command::Check(args) => check::run(args),
+            Command::Bots(args) => bots::run(args),
             Command::Key(args) => key::run(args),
             Command::Chat(args) => chat::run(args),
             Command::Conversations(args) => conversations::run(args),

@@ -35,6 +35,7 @@ pub use source::{Source, from_environment};
 use crate::access::{Keys, Quota};
 use crate::catalog::Catalog;
 use crate::coze::Deployment;
+use crate::coze::token::Source as Token;
 use document::Reader;
 use fault::{Place, Report};
 
@@ -55,6 +56,8 @@ pub struct Snapshot {
     pub catalog: Catalog,
     /// The Coze deployments, in the order of the config.
     pub deployments: Vec<Arc<Deployment>>,
+    /// The tokens that deployments give to their models.
+    pub tokens: Vec<(Arc<Deployment>, Arc<Token>)>,
     /// What is no fault, but the operator should know.
     pub notes: Vec<String>,
 }
@@ -79,7 +82,7 @@ const MAX_FILE_BYTES: u64 = 4 << 20;
 /// # Errors
 /// With everything that is wrong with it.
 pub fn load(path: &Path, env: Env<'_>) -> Result<Snapshot, Faults> {
-    read(path, env, None).result
+    read(path, env, Reading::default()).result
 }
 
 /// What came of reading a config.
@@ -91,15 +94,24 @@ pub struct Loaded {
     pub files: Files,
 }
 
-/// Reads a config file, perhaps for a gateway that runs with another config.
-fn read(path: &Path, env: Env<'_>, running: Option<&Snapshot>) -> Loaded {
+/// What a config is read for.
+#[derive(Clone, Copy, Default)]
+struct Reading<'s> {
+    /// The config of the gateway that runs already.
+    running: Option<&'s Snapshot>,
+    /// It is only looked at: models and keys may be missing.
+    draft: bool,
+}
+
+/// Reads a config file.
+fn read(path: &Path, env: Env<'_>, reading: Reading<'_>) -> Loaded {
     let mut report = Report::default();
     let text = report.read_file(&Place::default(), path, MAX_FILE_BYTES).and_then(|bytes| {
         let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8 text");
         report.check(&Place::default(), text)
     });
     match text {
-        Some(text) => parse_for(&text, path, env, running, report),
+        Some(text) => parse_for(&text, path, env, reading, report),
         None => finish(None, report, &path.display().to_string()),
     }
 }
@@ -109,15 +121,15 @@ fn read(path: &Path, env: Env<'_>, running: Option<&Snapshot>) -> Loaded {
 /// # Errors
 /// With everything that is wrong with it.
 pub fn parse(text: &str, path: &Path, env: Env<'_>) -> Result<Snapshot, Faults> {
-    parse_for(text, path, env, None, Report::default()).result
+    parse_for(text, path, env, Reading::default(), Report::default()).result
 }
 
-fn parse_for(text: &str, path: &Path, env: Env<'_>, running: Option<&Snapshot>, report: Report) -> Loaded {
+fn parse_for(text: &str, path: &Path, env: Env<'_>, reading: Reading<'_>, report: Report) -> Loaded {
     let mut reader = Reader::new(text, env, report);
     let snapshot = reader.parse(text).and_then(|document| {
         let root = reader.table(Place::default(), document.get_ref());
-        let file = file::read(&mut reader, &root);
-        build::build(file, path.parent().unwrap_or(Path::new("")), running, &mut reader.report)
+        let file = file::read(&mut reader, &root, reading.draft);
+        build::build(file, path.parent().unwrap_or(Path::new("")), reading.running, &mut reader.report)
     });
     finish(snapshot, reader.report, &path.display().to_string())
 }

@@ -6,6 +6,7 @@
 //! names the client's dialect.
 
 mod attached;
+mod bearer;
 pub mod bot;
 mod call;
 pub mod card;
@@ -17,8 +18,10 @@ pub mod conversation;
 pub mod error;
 pub mod files;
 mod flow;
+pub mod inventory;
 mod json;
 pub mod messages;
+pub mod oauth;
 mod reader;
 pub mod retrieve;
 mod scan;
@@ -28,6 +31,7 @@ pub mod trace;
 pub mod workflow;
 
 pub use attached::NoPlace;
+pub use bearer::Bearer;
 pub use call::{Asking, Refused};
 pub use reader::Reader;
 

@@ -106,11 +106,11 @@ impl App {
         let target = snapshot.catalog.models().find(is_its).map(|model| &model.target);
         if let (Some(target), Some(place)) = (target, &record.place)
             // In passthrough mode there is no token but its caller's.
-            && let Some(token) = &target.token
+            && let Ok(bearer) = target.bearer(None)
         {
             self.relay.delete(Leftovers {
                 target: target.clone(),
-                token: token.current(),
+                bearer,
                 conversations: vec![place.conversation.clone()],
             });
         }

@@ -79,6 +79,9 @@ pub struct Order {
     pub wants_usage: bool,
     /// The longest silence of Coze.
     pub upstream_timeout: Duration,
+    /// How long a chat is waited for that Coze still runs in the
+    /// conversation.
+    pub conversation_wait: Duration,
     /// How long the upload of a file may take.
     pub upload_timeout: Duration,
     /// Whether conversations of Coze's are deleted once nothing refers to

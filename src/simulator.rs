@@ -15,6 +15,8 @@ mod book;
 pub mod bots;
 mod chat;
 mod chatflow;
+pub mod cloud;
+mod endpoint;
 mod files;
 pub mod flows;
 mod records;
@@ -119,6 +121,7 @@ struct Shared {
     recorded: Mutex<Recording>,
     files: Mutex<files::Files>,
     questions: Mutex<workflow::Questions>,
+    cloud: Mutex<Option<cloud::State>>,
     streams: streams::Streams,
     runs: streams::Streams,
     /// How many connections have been accepted.
@@ -144,6 +147,7 @@ impl Simulator {
             recorded: Mutex::default(),
             files: Mutex::default(),
             questions: Mutex::default(),
+            cloud: Mutex::default(),
             streams: streams::Streams::default(),
             connections: AtomicUsize::default(),
             runs: streams::Streams::default(),

@@ -35,15 +35,17 @@ const RANKS: &[(&str, u8)] = &[
 /// Which files may use a crate: a module of the root, or one file.
 const CRATES: &[(&str, &[&str])] = &[
     ("anyhow", &["cli"]),
+    // What rustls takes from it goes by the same name.
+    ("aws_lc_rs", &["coze/oauth/key.rs", "simulator", "tls", "coze/client/tls.rs"]),
     ("axum", &["http", "simulator"]),
-    ("base64", &["openai"]),
+    ("base64", &["coze/oauth/key.rs", "openai", "simulator"]),
     ("clap", &["cli"]),
     ("httparse", &["coze/client/http1/head.rs"]),
     ("hyper_util", &["http", "simulator", "coze/client/connect.rs"]),
     ("prometheus_client", &["telemetry"]),
     // Clients of the gateway alone: see the exceptions.
     ("reqwest", &[]),
-    ("rustls", &["tls", "coze/client/tls.rs"]),
+    ("rustls", &["tls", "coze/client/tls.rs", "coze/oauth/key.rs"]),
     ("rustls_platform_verifier", &["coze/client/tls.rs"]),
     ("redis", &["store"]),
     ("rusqlite", &["store"]),

@@ -1,7 +1,12 @@
-//! `cozeway check`: what the config comes to, without asking Coze.
+//! `cozeway check`: what the config comes to, and with `--online` what Coze
+//! says of it.
 //!
 //! In comes a [`Snapshot`], out comes text or JSON. Tokens are shown as
 //! `***`, keys and their digests not at all.
+
+mod advice;
+mod online;
+mod upload;
 
 use std::fmt::Write as _;
 use std::num::NonZeroU32;
@@ -9,20 +14,24 @@ use std::num::NonZeroU32;
 use anyhow::Context as _;
 use serde::Serialize;
 
-use super::{ConfigArgs, Stop, env, explain, print};
+use super::{ConfigArgs, Stop, env, explain, print, runtime};
 use crate::access::{Key, Mode, Quota};
 use crate::catalog::{Memory, Model, Overflow};
 use crate::config::Snapshot;
-use crate::coze::bot::Steps;
+use crate::coze::bot::{Bot, History, Steps};
 use crate::coze::token::Source;
 use crate::coze::{Callee, Kind};
 use crate::store::Place;
 use crate::turn::{Extras, Reasoning, SystemRule};
+use online::Online;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
+    /// Ask Coze about each model: exit code 1 if one cannot be used
+    #[arg(long, env = "COZEWAY_ONLINE", value_parser = clap::builder::FalseyValueParser::new())]
+    online: bool,
     /// Show it as JSON
     #[arg(long, env = "COZEWAY_JSON", value_parser = clap::builder::FalseyValueParser::new())]
     json: bool,
@@ -30,16 +39,26 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Result<(), Stop> {
     let snapshot = args.config.source()?.load(&env)?;
-    let shown = Shown::of(&snapshot);
+    let mut shown = Shown::of(&snapshot);
+    if args.online {
+        shown.online = Some(runtime()?.block_on(online::examine(&snapshot)));
+    }
     if args.json {
         let json = serde_json::to_string_pretty(&shown).context("cannot write JSON")?;
-        return print(&format!("{json}\n"));
+        print(&format!("{json}\n"))?;
+    } else {
+        print(&shown.to_text())?;
+        for note in &snapshot.notes {
+            explain(&format!("note: {note}"));
+        }
     }
-    print(&shown.to_text())?;
-    for note in &snapshot.notes {
-        explain(&format!("note: {note}"));
+    match shown.online {
+        Some(online) if !online.ok => {
+            let bad = online.models.iter().filter(|model| !model.ok).count();
+            Err(anyhow::anyhow!("{bad} of {} models cannot be used as they are", online.models.len()).into())
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// What is shown of a config.
@@ -54,6 +73,9 @@ struct Shown<'s> {
     keys: Vec<ShownKey<'s>>,
     limits: ShownQuota,
     notes: &'s [String],
+    /// What Coze says, if it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    online: Option<Online>,
 }
 
 #[derive(Serialize)]
@@ -75,6 +97,12 @@ struct ShownModel<'s> {
     /// What a bot is given beside the messages: names, never values.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     gives: Vec<String>,
+    /// How a bot is shown a transcript, if not message by message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history: Option<&'static str>,
+    /// Whether Coze keeps the chats, where it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auto_save_history: Option<bool>,
     /// How a bot's steps are shown, if they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     steps: Option<&'static str>,
@@ -97,6 +125,7 @@ struct ShownChat {
 enum ShownToken {
     Config { value: &'static str },
     File { value: &'static str, path: String },
+    OAuth { app_id: String, key_id: String, path: String },
     Caller,
 }
 
@@ -138,6 +167,7 @@ impl<'s> Shown<'s> {
             keys: snapshot.keys.iter().map(|key| ShownKey::of(key, snapshot)).collect(),
             limits: ShownQuota::of(snapshot.limits),
             notes: &snapshot.notes,
+            online: None,
         }
     }
 
@@ -174,10 +204,19 @@ impl<'s> Shown<'s> {
             match &model.token {
                 ShownToken::Config { value } => writeln!(out, "  token      {value} (config)")?,
                 ShownToken::File { value, path } => writeln!(out, "  token      {value} (file {path})")?,
+                ShownToken::OAuth { app_id, key_id, path } => {
+                    writeln!(out, "  token      of the OAuth app {app_id} (key {key_id}, file {path})")?;
+                }
                 ShownToken::Caller => writeln!(out, "  token      the caller's own")?,
             }
             if !model.gives.is_empty() {
                 writeln!(out, "  gives      {}", model.gives.join(", "))?;
+            }
+            if let Some(history) = model.history {
+                writeln!(out, "  history    {history}")?;
+            }
+            if model.auto_save_history == Some(false) {
+                writeln!(out, "  history    not kept by Coze")?;
             }
             if let Some(steps) = model.steps {
                 writeln!(out, "  steps      {steps}")?;
@@ -208,7 +247,7 @@ impl<'s> Shown<'s> {
                 writeln!(out, "  limits     {limits}")?;
             }
         }
-        Ok(())
+        self.online.iter().flat_map(|online| &online.models).try_for_each(|model| model.write(out))
     }
 }
 
@@ -244,6 +283,11 @@ impl<'s> ShownModel<'s> {
                 Some(Source::File(file)) => {
                     ShownToken::File { value: "***", path: file.path().display().to_string() }
                 }
+                Some(Source::OAuth(oauth)) => ShownToken::OAuth {
+                    app_id: oauth.settings().app_id.clone(),
+                    key_id: oauth.settings().key_id.clone(),
+                    path: oauth.settings().key_file.display().to_string(),
+                },
                 None => ShownToken::Caller,
             },
             system: match &model.system {
@@ -253,6 +297,8 @@ impl<'s> ShownModel<'s> {
                 SystemRule::Variable(name) => format!("variable {name}"),
             },
             gives: gives(&target.callee),
+            history: bot(&target.callee).and_then(|bot| (bot.history == History::Flat).then_some("flatten")),
+            auto_save_history: bot(&target.callee).and_then(|bot| bot.unsaved.then_some(false)),
             steps: steps(&target.callee),
             chat: target.callee.converses().then(|| ShownChat::of(model)),
         }
@@ -266,6 +312,13 @@ fn gives(callee: &Callee) -> Vec<String> {
     let maps = [("custom_variables", variables), ("extra_params", params), ("parameters", parameters)];
     let entries = maps.iter().flat_map(|(field, map)| map.keys().map(move |name| format!("{field}.{name}")));
     entries.chain(shortcut.iter().map(|shortcut| format!("shortcut_command {}", shortcut.command))).collect()
+}
+
+fn bot(callee: &Callee) -> Option<&Bot> {
+    match callee {
+        Callee::Bot(bot) => Some(bot),
+        Callee::Workflow(_) | Callee::Chatflow(_) => None,
+    }
 }
 
 fn steps(callee: &Callee) -> Option<&'static str> {

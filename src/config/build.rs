@@ -6,6 +6,7 @@
 mod deployment;
 mod key;
 mod model;
+mod oauth;
 mod state;
 mod tls;
 mod token;
@@ -16,7 +17,7 @@ pub(super) use key::name_fault as key_name_fault;
 
 use super::Snapshot;
 use super::fault::Report;
-use super::file::{Field, File};
+use super::file::{Field, File, OneOf};
 use crate::access::{Keys, Mode};
 use crate::catalog::Catalog;
 
@@ -41,19 +42,20 @@ pub(super) fn build(
     if mode == Some(Mode::Passthrough) {
         notes.extend(unused_tokens(&file));
     }
-    let kept = running.map_or(&[][..], |running| &running.deployments);
-    let deployments = deployment::build(file.deployments, base, kept, report);
+    let deployments = deployment::build(file.deployments, base, running, report);
     let names: Vec<String> = file.models.iter().map(|model| model.name.value.clone()).collect();
     let aliases = model::check_names(&file.models, report);
     let models = model::build(file.models, &deployments, mode, base, report);
     let keys = key::build(file.keys, &names, &aliases, base, report);
     let state = state::build(file.state, base, running, report);
+    notes.append(&mut report.notes);
     Some(Snapshot {
         server: file.serving.server,
         state: state?,
         keys: Keys::new(mode?, keys),
         limits: file.limits,
         catalog: Catalog::new(models),
+        tokens: deployments.iter().filter_map(deployment::Entry::token).collect(),
         deployments: deployments.into_iter().filter_map(|deployment| deployment.built).collect(),
         notes,
     })
@@ -65,6 +67,7 @@ fn mode(file: &File, report: &mut Report) -> Option<Mode> {
     let mode = match (&file.mode, has_keys) {
         (Field::Wrong, _) => return None,
         (Field::Is(mode), _) => *mode,
+        (Field::Absent, false) if file.draft => return Some(Mode::Keys),
         (Field::Absent, true) => Mode::Keys,
         (Field::Absent, false) => {
             report.add(
@@ -75,7 +78,7 @@ fn mode(file: &File, report: &mut Report) -> Option<Mode> {
         }
     };
     match mode {
-        Mode::Keys if !has_keys => {
+        Mode::Keys if !has_keys && !file.draft => {
             report.add(&file.mode_at, "mode \"keys\" needs a key: `cozeway key NAME` makes one");
         }
         Mode::Keys => {}
@@ -126,13 +129,16 @@ fn check_fixed(file: &File, running: &Snapshot, report: &mut Report) {
 
 /// In mode passthrough the caller's own token is the only one that is used.
 fn unused_tokens(file: &File) -> impl Iterator<Item = String> {
-    let deployments = file.deployments.iter().map(|deployment| &deployment.token);
-    let models = file.models.iter().map(|model| &model.token);
-    deployments.chain(models).filter_map(|token| match token {
-        Field::Is((_, item)) => Some(format!(
-            "{}: is not used: in mode \"passthrough\" callers bring their own token",
-            item.at.key
-        )),
+    let place = |token: &OneOf| match token {
+        Field::Is((_, item)) => Some(item.at.key.clone()),
         Field::Absent | Field::Wrong => None,
-    })
+    };
+    let deployments = file.deployments.iter().flat_map(move |deployment| {
+        let oauth = deployment.oauth.as_ref().map(|oauth| oauth.at.key.clone());
+        place(&deployment.token).into_iter().chain(oauth)
+    });
+    let models = file.models.iter().filter_map(move |model| place(&model.token));
+    deployments
+        .chain(models)
+        .map(|key| format!("{key}: is not used: in mode \"passthrough\" callers bring their own token"))
 }

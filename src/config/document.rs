@@ -55,6 +55,11 @@ impl<'d> Table<'d> {
         self.get(name).is_some()
     }
 
+    /// Where the value under this name stands.
+    pub(super) fn place(&self, name: &str) -> Option<&Place> {
+        self.get(name).map(|entry| &entry.at)
+    }
+
     /// Whether the value under this name is a table.
     pub(super) fn is_table(&self, name: &str) -> bool {
         self.get(name).is_some_and(|entry| entry.value.get_ref().is_table())

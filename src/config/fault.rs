@@ -99,6 +99,8 @@ impl std::error::Error for Faults {}
 #[derive(Debug, Default)]
 pub(super) struct Report {
     list: Vec<Fault>,
+    /// What is no fault, but the operator should know.
+    pub(super) notes: Vec<String>,
     /// What was read on the way.
     pub(super) files: Files,
 }
@@ -107,6 +109,11 @@ impl Report {
     /// Notes a fault and goes on.
     pub(super) fn add(&mut self, at: &Place, reason: impl Into<String>) {
         self.list.push(Fault { at: at.clone(), reason: reason.into() });
+    }
+
+    /// Notes what is no fault.
+    pub(super) fn note(&mut self, at: &Place, text: &str) {
+        self.notes.push(format!("{}: {text}", at.key));
     }
 
     /// The value of a check, or a fault.

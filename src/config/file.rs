@@ -6,6 +6,7 @@
 
 mod bot;
 mod model;
+mod oauth;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::coze::Kind;
 
 pub(super) use bot::{Bot, Shortcut};
 pub(super) use model::{Flow, Model, Runs, Workflow};
+pub(super) use oauth::OAuth;
 
 /// Something that may be left out, and may be wrong.
 pub(super) enum Field<T> {
@@ -30,6 +32,8 @@ pub(super) enum Field<T> {
 
 /// A config file.
 pub(super) struct File {
+    /// Whether it is only looked at: models and keys may be missing.
+    pub(super) draft: bool,
     pub(super) serving: Serving,
     pub(super) mode_at: Place,
     pub(super) mode: Field<Mode>,
@@ -78,6 +82,7 @@ pub(super) struct Deployment {
     /// Names and values; the place is that of the entry.
     pub(super) headers: Vec<(String, Item<String>)>,
     pub(super) token: OneOf,
+    pub(super) oauth: Option<OAuth>,
 }
 
 /// A `[keys.NAME]` table.
@@ -108,7 +113,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const MAX_TTL: Duration = Duration::from_secs(3650 * 86_400);
 
 /// Reads a whole document.
-pub(super) fn read(reader: &mut Reader<'_>, root: &Table<'_>) -> File {
+pub(super) fn read(reader: &mut Reader<'_>, root: &Table<'_>, draft: bool) -> File {
     reader.only(root, &["server", "coze", "models", "keys", "limits", "auth", "state"], &[]);
     let serving = super::server::read(reader, root);
     let (mode, mode_at) = auth(reader, root);
@@ -116,6 +121,7 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &Table<'_>) -> File {
     let models = match mode {
         // A caller's bot needs no entry there: its id is its name.
         Field::Is(Mode::Passthrough) => reader.sections(root, "models"),
+        _ if draft => reader.sections(root, "models"),
         _ => needed(reader, root, "models", "there is no model: add a [models.NAME] table"),
     };
     let keys = reader.sections(root, "keys");
@@ -124,6 +130,7 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &Table<'_>) -> File {
         quota(reader, &table)
     });
     File {
+        draft,
         serving,
         mode_at,
         mode,
@@ -186,8 +193,8 @@ fn auth(reader: &mut Reader<'_>, root: &Table<'_>) -> (Field<Mode>, Place) {
 fn deployment(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_>) -> Deployment {
     reader.only(
         table,
-        &["base_url", "kind", "ca_file", "proxy", "headers", "token", "token_file"],
-        &["oauth"],
+        &["base_url", "kind", "ca_file", "proxy", "headers", "token", "token_file", "oauth"],
+        &[],
     );
     Deployment {
         name,
@@ -197,6 +204,7 @@ fn deployment(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_>) ->
         proxy: reader.text(table, "proxy"),
         headers: reader.strings(table, "headers"),
         token: one_of(reader, table, TOKEN),
+        oauth: oauth::read(reader, table),
     }
 }
 

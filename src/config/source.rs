@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::document::Item;
 use super::fault::{Place, Report};
 use super::file::{Bot, Deployment, Field, File, Model, Runs, Serving, StateTable};
-use super::{Env, Faults, Files, Loaded, Server, Snapshot, build, finish, read};
+use super::{Env, Faults, Files, Loaded, Reading, Server, Snapshot, build, finish, read};
 use crate::access::{Mode, Quota};
 use crate::catalog::{Memory, Overflow};
 use crate::turn::{Reasoning, SystemRule};
@@ -14,7 +14,9 @@ use crate::turn::{Reasoning, SystemRule};
 const DEFAULT_FILE: &str = "./cozeway.toml";
 
 /// What makes a gateway without a file.
-const VARIABLES: [&str; 3] = ["COZE_BASE_URL", "COZE_TOKEN", "COZE_BOT_ID"];
+const VARIABLES: [&str; 3] = ["COZE_BASE_URL", "COZE_TOKEN", BOT_ID];
+
+const BOT_ID: &str = "COZE_BOT_ID";
 
 /// Where a config comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +53,19 @@ impl Source {
     #[must_use]
     pub fn read(&self, env: Env<'_>, running: Option<&Snapshot>) -> Loaded {
         match self {
-            Self::File(path) => read(path, env, running),
+            Self::File(path) => read(path, env, Reading { running, draft: false }),
             Self::Environment => Loaded { result: from_environment(env), files: Files::default() },
+        }
+    }
+
+    /// Reads a config that may have no models and no keys yet.
+    ///
+    /// # Errors
+    /// With everything else that is wrong with it.
+    pub fn load_draft(&self, env: Env<'_>) -> Result<Snapshot, Faults> {
+        match self {
+            Self::File(path) => read(path, env, Reading { running: None, draft: true }).result,
+            Self::Environment => environment(env, true),
         }
     }
 
@@ -71,10 +84,14 @@ impl Source {
 /// # Errors
 /// With every variable that is missing or wrong.
 pub fn from_environment(env: Env<'_>) -> Result<Snapshot, Faults> {
+    environment(env, false)
+}
+
+fn environment(env: Env<'_>, draft: bool) -> Result<Snapshot, Faults> {
     let mut report = Report::default();
     let [base_url, token, bot_id] = VARIABLES.map(|name| {
         let value = env(name).filter(|value| !value.trim().is_empty());
-        if value.is_none() {
+        if value.is_none() && !(draft && name == BOT_ID) {
             report.add(&Place::variable(name), "is not set");
         }
         value.map(|value| Item { value: value.trim().to_owned(), at: Place::variable(name) })
@@ -82,6 +99,7 @@ pub fn from_environment(env: Env<'_>) -> Result<Snapshot, Faults> {
     let name = |key: &str| Item { value: "coze".to_owned(), at: Place::variable(key) };
     let token = token.map_or(Field::Wrong, |token| Field::Is(("token", token)));
     let file = File {
+        draft,
         serving: Serving {
             server: Server::default(),
             at: Place::variable("server"),
@@ -98,21 +116,25 @@ pub fn from_environment(env: Env<'_>) -> Result<Snapshot, Faults> {
             proxy: None,
             headers: Vec::new(),
             token,
+            oauth: None,
         }],
-        models: vec![Model {
-            name: name("COZE_BOT_ID"),
-            deployment: Field::Absent,
-            runs: Runs::Bot(Box::new(Bot::with(bot_id))),
-            token: Field::Absent,
-            aliases: Vec::new(),
-            description: None,
-            system: SystemRule::default(),
-            reasoning: Reasoning::default(),
-            overflow: Overflow::default(),
-            memory: Memory::default(),
-            history_rounds: None,
-            cleanup: false,
-        }],
+        models: bot_id
+            .into_iter()
+            .map(|bot_id| Model {
+                name: name("COZE_BOT_ID"),
+                deployment: Field::Absent,
+                runs: Runs::Bot(Box::new(Bot::with(Some(bot_id)))),
+                token: Field::Absent,
+                aliases: Vec::new(),
+                description: None,
+                system: SystemRule::default(),
+                reasoning: Reasoning::default(),
+                overflow: Overflow::default(),
+                memory: Memory::default(),
+                history_rounds: None,
+                cleanup: false,
+            })
+            .collect(),
         keys: Vec::new(),
         limits: Quota::default(),
         state: StateTable { at: Place::variable("state"), url: None, ttl: None },

@@ -89,7 +89,7 @@ fn the_minimal_example_is_good() {
     assert_eq!(snapshot.server, Server::default());
     let model = model(&snapshot, "support");
     assert_eq!(model.target.callee.id(), "7531406778865549312");
-    assert_eq!(model.target.token.as_ref().unwrap().current().expose(), SECRET);
+    assert_eq!(model.target.token.as_ref().unwrap().known().unwrap().expose(), SECRET);
     assert_eq!(model.target.deployment.kind, Kind::Studio);
 }
 
@@ -132,6 +132,7 @@ fn the_full_example_is_good_and_its_comments_show_the_defaults() {
         "memory",
         "history_rounds",
         "cleanup",
+        "auto_save_history",
         "conversation_wait",
         "conversation_hints",
         "url",
@@ -214,7 +215,56 @@ fn models_and_deployments_keep_the_order_of_the_file() {
 #[test]
 fn a_models_own_token_goes_before_the_deployments() {
     let snapshot = good(&BASE.replace("bot_id = \"75\"", "bot_id = \"75\"\ntoken = \" own\\n\""));
-    assert_eq!(model(&snapshot, "support").target.token.as_ref().unwrap().current().expose(), "own");
+    assert_eq!(model(&snapshot, "support").target.token.as_ref().unwrap().known().unwrap().expose(), "own");
+}
+
+#[test]
+fn an_oauth_app_is_built_with_its_key_and_kept_by_a_reload() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = Directory::new("oauth");
+    let (pem, _) = crate::coze::oauth::new_key();
+    let key = directory.write("app.pem", &pem);
+    let allow = |mode| std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+    allow(0o600);
+    let text = "auth.mode = 'none'\n[coze.c]\nbase_url = 'https://api.coze.cn'\n[coze.c.oauth]\napp_id = '118'\n\
+                key_id = 'k'\nprivate_key_file = 'app.pem'\nsession_name = 'prod'\n[models.m]\nbot_id = '1'";
+    let path = directory.write("f.toml", text);
+    let first = load(&path, &env).unwrap();
+    let token = model(&first, "m").target.token.clone().unwrap();
+    let token::Source::OAuth(oauth) = &*token else { panic!("an app") };
+    assert_eq!(
+        (oauth.settings().app_id.as_str(), oauth.settings().audience.as_str()),
+        ("118", "api.coze.cn")
+    );
+    assert_eq!((oauth.settings().key_file.as_path(), first.notes.len()), (key.as_path(), 0));
+    assert!(!format!("{oauth:?}").contains(&pem[40..60]));
+
+    allow(0o644);
+    let second = Source::File(path.clone()).read(&env, Some(&first)).result.unwrap();
+    assert!(std::sync::Arc::ptr_eq(&token, model(&second, "m").target.token.as_ref().unwrap()));
+    assert_eq!(
+        second.notes,
+        ["coze.c.oauth.private_key_file: everybody on this machine can read the private key: chmod o-r"]
+    );
+    let other = directory.write("f.toml", &text.replace("'prod'", "'test'"));
+    let third = Source::File(other).read(&env, Some(&second)).result.unwrap();
+    assert!(!std::sync::Arc::ptr_eq(&token, model(&third, "m").target.token.as_ref().unwrap()));
+    assert_eq!(third.changes_since(&second).models.changed, ["m"]);
+}
+
+#[test]
+fn a_draft_may_lack_models_and_keys_and_nothing_else() {
+    let directory = Directory::new("draft");
+    let coze = "[coze.c]\nbase_url = 'http://h'\ntoken = 't'\n";
+    let path = directory.write("f.toml", coze);
+    let snapshot = Source::File(path.clone()).load_draft(&env).unwrap();
+    assert_eq!((snapshot.catalog.models().count(), snapshot.tokens.len()), (0, 1));
+    assert!(load(&path, &env).is_err());
+    directory.write("f.toml", &coze.replace("base_url", "base"));
+    assert!(Source::File(path).load_draft(&env).is_err());
+    let environment = |name: &str| (name != "COZE_BOT_ID").then(|| "http://h".to_owned());
+    assert_eq!(Source::Environment.load_draft(&environment).unwrap().tokens.len(), 1);
+    assert!(Source::Environment.load(&environment).is_err());
 }
 
 #[test]
@@ -313,7 +363,7 @@ fn the_environment_alone_makes_a_gateway() {
     assert_eq!(snapshot.server.listen.to_string(), "127.0.0.1:8787");
     let target = &model(&snapshot, "coze").target;
     assert_eq!((target.callee.id(), target.deployment.kind), ("75", Kind::Cloud));
-    assert_eq!(target.token.as_ref().unwrap().current().expose(), format!("{SECRET}${{X}}"));
+    assert_eq!(target.token.as_ref().unwrap().known().unwrap().expose(), format!("{SECRET}${{X}}"));
 }
 
 #[test]

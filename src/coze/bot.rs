@@ -11,6 +11,20 @@ pub struct Bot {
     pub extras: Extras,
     /// What becomes of its steps.
     pub steps: Steps,
+    /// How it is shown a transcript.
+    pub history: History,
+    /// Whether Coze is told to keep nothing of its chats; the clouds can.
+    pub unsaved: bool,
+}
+
+/// How a transcript is shown to a bot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum History {
+    /// Message by message.
+    #[default]
+    Messages,
+    /// As one text.
+    Flat,
 }
 
 /// How the steps of a bot on its way to an answer are shown: what it looked up

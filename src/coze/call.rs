@@ -1,6 +1,6 @@
 //! The call for a prompt, whatever it is for.
 
-use super::bot::Bot;
+use super::bot::{Bot, History};
 use super::chat::{self, TooLong};
 use super::workflow::{Answering, NoForm, Unfit};
 use super::{Call, Callee, Kind, attached, chatflow, workflow};
@@ -88,7 +88,12 @@ impl Callee {
                 // What was asked is answered first, not a command.
                 extras.shortcut.take_if(|_| answering.is_some());
                 let trimmed = chat::fit(prompt, &extras, kind)?;
-                Ok((chat::call(&bot.id, user_id, prompt, &extras, conversation), trimmed))
+                if bot.history == History::Flat {
+                    chat::flatten(prompt);
+                }
+                // Coze Studio has no choice.
+                let saved = (kind == Kind::Cloud).then_some(!bot.unsaved);
+                Ok((chat::call(&bot.id, user_id, prompt, &extras, conversation, saved), trimmed))
             }
             Self::Workflow(flow) => {
                 let parameters = given.parameters.as_deref();

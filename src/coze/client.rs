@@ -8,6 +8,7 @@
 mod answer;
 mod connect;
 mod exchange;
+mod failing;
 mod http1;
 mod line;
 mod pool;
@@ -18,7 +19,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::header::PROXY_AUTHORIZATION;
@@ -33,6 +34,7 @@ use crate::turn::{Failure, Kind};
 use answer::{Told, judge, unexpected};
 use connect::Connector;
 use exchange::{Answer, Broken, Incoming};
+use failing::{broke_off, chain, is_out_of_files, sending_failed};
 use http1::{Asked, Requests};
 pub use line::Figures;
 use line::{Line, Reading};
@@ -121,6 +123,19 @@ pub enum Begun {
     },
 }
 
+/// An answer of whatever kind.
+#[derive(Debug)]
+pub struct Plain {
+    /// Its status.
+    pub status: StatusCode,
+    /// The server's clock.
+    pub date: Option<SystemTime>,
+    /// The error that it holds, as all calls understand errors.
+    pub failure: Option<Failure>,
+    /// All of its body.
+    pub body: Bytes,
+}
+
 /// The bytes of an answer as they arrive. Dropped before its end, it closes
 /// the connection.
 #[derive(Debug)]
@@ -179,7 +194,7 @@ impl Client {
     /// If Coze cannot be reached or answers with anything else.
     pub async fn open(&self, call: &Call, token: &Secret) -> Result<Opened, Failure> {
         let (told, Answer { head, incoming }) = self.send(&call.into(), token).await?;
-        let Told { kind, log_id, retry_after } = told;
+        let Told { kind, log_id, retry_after, .. } = told;
         if head.status == StatusCode::OK && kind.starts_with("text/event-stream") {
             let bytes = ByteStream { body: incoming, _reading: self.0.line.reading() };
             return Ok(Opened { log_id, bytes });
@@ -226,6 +241,17 @@ impl Client {
             None if head.status.is_success() => Ok(body),
             None => Err(unexpected(head.status, &told.kind)),
         }
+    }
+
+    /// Makes a call, and gives whatever is answered for the caller to judge.
+    ///
+    /// # Errors
+    /// If Coze cannot be reached, or its answer does not come whole.
+    pub async fn ask_plainly(&self, call: &Call, token: &Secret) -> Result<Plain, Failure> {
+        let (told, Answer { head, incoming }) = self.send(&call.into(), token).await?;
+        let body = read_whole(incoming, MAX_REFUSAL_BYTES).await?;
+        let failure = judge(head.status, &told.kind, told.retry_after, &body);
+        Ok(Plain { status: head.status, date: told.date(), failure, body })
     }
 
     /// Uploads a file.
@@ -321,48 +347,6 @@ impl ByteStream {
         while let Some(Ok(_)) = ready!(self.poll_bytes(cx)) {}
         Poll::Ready(())
     }
-}
-
-/// The answer came to no good end.
-fn broke_off(error: &Broken) -> Failure {
-    broken("The connection to Coze broke off in the middle of the answer.", error)
-}
-
-fn sending_failed(error: &Broken) -> Failure {
-    broken("The connection to Coze broke off before it answered.", error)
-}
-
-fn broken(message: &str, error: &Broken) -> Failure {
-    let mut failure = Failure::new(Kind::Broken, message).with_detail(error.to_string());
-    failure.may_be_running = true;
-    failure
-}
-
-/// Whether an error is that no more files may be opened.
-fn is_out_of_files(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<std::io::Error>() {
-            let number = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
-            if matches!(number, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE)) {
-                return true;
-            }
-        }
-        cause = error.source();
-    }
-    false
-}
-
-/// An error with all its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 async fn read_whole(mut incoming: Incoming, limit: usize) -> Result<Bytes, Failure> {

@@ -1,10 +1,17 @@
-//! `DELETE /v1/conversations/:id` and `POST /v1/conversations/:id/clear`
-//! (protocol 4.4, 4.5).
+//! `POST /v1/conversation/create`, `DELETE /v1/conversations/:id` and
+//! `POST /v1/conversations/:id/clear` (protocol 4.1, 4.4, 4.5).
 
 use serde::Deserialize;
 
 use super::Call;
 use super::json::Word;
+
+/// The call that makes an empty conversation with a bot.
+#[must_use]
+pub fn create(bot: &str) -> Call {
+    let body = serde_json::json!({ "bot_id": bot }).to_string();
+    Call { method: http::Method::POST, path: "/v1/conversation/create".to_owned(), body: Some(body.into()) }
+}
 
 /// The call that takes a conversation out of Coze's lists.
 #[must_use]
@@ -20,9 +27,10 @@ pub fn clear(conversation: &str) -> Call {
     Call { method: http::Method::POST, path, body: Some("{}".into()) }
 }
 
-/// The id of the section that [`clear`] has begun, if its answer says.
+/// The id of the section that [`clear`] has begun, or of the conversation
+/// that [`create`] has made, if the answer says.
 #[must_use]
-pub fn section(body: &[u8]) -> Option<String> {
+pub fn made(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Answer<'a> {
         #[serde(borrow)]
@@ -54,10 +62,10 @@ mod tests {
     #[test]
     fn a_new_section_has_an_id() {
         let server = r#"{"code":0,"msg":"","data":{"id":"7530600000000000003","conversation_id":"1"},"BaseResp":null}"#;
-        assert_eq!(super::section(server.as_bytes()).as_deref(), Some("7530600000000000003"));
-        assert_eq!(super::section(br#"{"code":0,"data":{"id":12}}"#).as_deref(), Some("12"));
+        assert_eq!(super::made(server.as_bytes()).as_deref(), Some("7530600000000000003"));
+        assert_eq!(super::made(br#"{"code":0,"data":{"id":12}}"#).as_deref(), Some("12"));
         for other in [r#"{"code":0}"#, r#"{"data":{"id":""}}"#, "x"] {
-            assert_eq!(super::section(other.as_bytes()), None);
+            assert_eq!(super::made(other.as_bytes()), None);
         }
     }
 }

@@ -2,12 +2,14 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use super::oauth::{KeyError, OAuth};
 use crate::secret::Secret;
+use crate::turn::Failure;
 
 /// How often a token file is looked at, at most.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -15,13 +17,15 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The longest token file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
-/// A token, or the file that holds it.
+/// A token, or where it comes from.
 #[derive(Debug)]
 pub enum Source {
     /// From the config itself.
     Fixed(Secret),
     /// From a file that may change while the gateway runs.
     File(File),
+    /// From Coze itself, for an OAuth app.
+    OAuth(Arc<OAuth>),
 }
 
 /// A token file and what was last read from it.
@@ -41,7 +45,7 @@ struct Seen {
 /// What tells one state of a file from the next.
 type Stamp = (Option<SystemTime>, u64);
 
-/// A token file cannot be used.
+/// A file of a token or a key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It cannot be read.
@@ -53,6 +57,9 @@ pub enum Error {
     /// It is no token: too long, or with characters that no header takes.
     #[error("what it holds is not a token")]
     NoToken,
+    /// It is no key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
 /// The same token, or the same file, whatever it holds by now.
@@ -61,7 +68,8 @@ impl PartialEq for Source {
         match (self, other) {
             (Self::Fixed(one), Self::Fixed(other)) => one == other,
             (Self::File(one), Self::File(other)) => one.path == other.path,
-            (Self::Fixed(_), Self::File(_)) | (Self::File(_), Self::Fixed(_)) => false,
+            (Self::OAuth(one), Self::OAuth(other)) => one == other,
+            (Self::Fixed(_) | Self::File(_) | Self::OAuth(_), _) => false,
         }
     }
 }
@@ -106,31 +114,63 @@ impl File {
 }
 
 impl Source {
-    /// The token to use now; a file that has changed is read again.
-    pub fn current(&self) -> Secret {
+    /// The token that is at hand, without asking for one.
+    pub fn known(&self) -> Option<Secret> {
         match self {
-            Self::Fixed(token) => token.clone(),
-            Self::File(file) => file.current(false),
+            Self::Fixed(token) => Some(token.clone()),
+            Self::File(file) => Some(file.current(false)),
+            Self::OAuth(oauth) => oauth.known(),
+        }
+    }
+
+    /// What stays the same while tokens come and go, where they do.
+    pub(super) fn owner(&self) -> Option<Secret> {
+        match self {
+            Self::Fixed(_) | Self::File(_) => None,
+            Self::OAuth(oauth) => Some(oauth.owner()),
+        }
+    }
+
+    /// The token to use now; a file that has changed is read again, and Coze
+    /// is asked for one where there is none.
+    ///
+    /// # Errors
+    /// If Coze gives none.
+    pub async fn current(&self) -> Result<Secret, Failure> {
+        match self {
+            Self::Fixed(token) => Ok(token.clone()),
+            Self::File(file) => Ok(file.current(false)),
+            Self::OAuth(oauth) => oauth.current().await,
         }
     }
 
     /// Coze has refused a token: another one to try, if the file holds one
-    /// by now.
-    pub fn after_refusal(&self, refused: &Secret) -> Option<Secret> {
+    /// by now, or Coze gives one.
+    ///
+    /// # Errors
+    /// If Coze gives none.
+    pub async fn after_refusal(&self, refused: &Secret) -> Result<Option<Secret>, Failure> {
         match self {
-            Self::Fixed(_) => None,
-            Self::File(file) => Some(file.current(true)).filter(|token| token != refused),
+            Self::Fixed(_) => Ok(None),
+            Self::File(file) => Ok(Some(file.current(true)).filter(|token| token != refused)),
+            Self::OAuth(oauth) => oauth.after_refusal(refused).await,
         }
     }
 }
 
-fn read(path: &Path) -> Result<(Secret, Stamp), Error> {
+/// What a small file holds. One that is too large is cut off one byte late.
+pub(super) fn small(path: &Path, most: u64) -> Result<(Vec<u8>, std::fs::Metadata), std::io::Error> {
     // One file, though another may take its place meanwhile. What it says of
     // its length is not believed: a device's is 0.
     let file = std::fs::File::open(path)?;
     let meta = file.metadata()?;
     let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    Ok((bytes, meta))
+}
+
+fn read(path: &Path) -> Result<(Secret, Stamp), Error> {
+    let (bytes, meta) = small(path, MAX_FILE_BYTES)?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_FILE_BYTES) {
         return Err(Error::NoToken);
     }

@@ -11,8 +11,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::Relay;
-use crate::coze::{self, Target};
-use crate::secret::Secret;
+use crate::coze::{self, Bearer, Target};
 
 /// How many conversations wait to be deleted.
 const MAX_WAITING: usize = 1024;
@@ -44,7 +43,7 @@ pub struct Leftovers {
     /// The bot that they are with.
     pub target: Target,
     /// What they are deleted with.
-    pub token: Secret,
+    pub bearer: Bearer,
     /// Their ids.
     pub conversations: Vec<String>,
 }
@@ -73,13 +72,13 @@ impl Default for Cleanup {
 impl Relay {
     /// Deletes conversations of Coze's in the background.
     pub fn delete(&self, leftovers: Leftovers) {
-        let Leftovers { target, token, conversations } = leftovers;
+        let Leftovers { target, bearer, conversations } = leftovers;
         for conversation in conversations {
-            self.delete_one(target.clone(), token.clone(), conversation);
+            self.delete_one(target.clone(), bearer.clone(), conversation);
         }
     }
 
-    fn delete_one(&self, target: Target, token: Secret, conversation: String) {
+    fn delete_one(&self, target: Target, bearer: Bearer, conversation: String) {
         let Cleanup { waiting, calls, counts } = self.cleanup.clone();
         let Ok(place) = waiting.try_acquire_owned() else {
             counts.dropped.fetch_add(1, Ordering::Relaxed);
@@ -88,7 +87,7 @@ impl Relay {
         self.spawn(async move {
             let call = coze::conversation::delete(&conversation);
             let turn = calls.acquire().await;
-            let answer = tokio::time::timeout(TIMEOUT, target.deployment.client.fetch(&call, &token)).await;
+            let answer = tokio::time::timeout(TIMEOUT, bearer.fetch(&target.deployment.client, &call)).await;
             drop((turn, place));
             let count = match answer {
                 Ok(Ok(_)) => &counts.deleted,

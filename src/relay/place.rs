@@ -154,14 +154,9 @@ async fn hold(
 }
 
 impl Asking<'_> {
-    fn token(&self) -> Option<Secret> {
-        self.caller_token.cloned().or_else(|| Some(self.target.token.as_ref()?.current()))
-    }
-
     pub(super) async fn fetch(&self, call: &crate::coze::Call) -> Result<bytes::Bytes, Failure> {
-        let token =
-            self.token().ok_or_else(|| Failure::new(Kind::Auth, "There is no Coze token for this model."))?;
-        let asked = self.target.deployment.client.fetch(call, &token);
+        let bearer = self.target.bearer(self.caller_token)?;
+        let asked = bearer.fetch(&self.target.deployment.client, call);
         tokio::time::timeout(ANSWER, asked)
             .await
             .unwrap_or_else(|_| Err(Failure::new(Kind::Timeout, "Coze did not answer in time.")))

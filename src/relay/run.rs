@@ -1,6 +1,7 @@
 //! One chat at Coze, from the call to its last event.
 
 mod account;
+mod again;
 mod ending;
 mod sending;
 
@@ -18,11 +19,12 @@ use super::start::{Packed, Start};
 use super::{Memory, Order, Relay, Remembered, Replay};
 use crate::access::Meter;
 use crate::coze::client::{Begun, ByteStream};
-use crate::coze::{Call, Reader, Target, retrieve, sse};
+use crate::coze::{Bearer, Call, Reader, Target, retrieve, sse};
 use crate::secret::Secret;
 use crate::turn::{Event, Failure, Finish, Kind, Usage};
 pub(super) use account::question;
 use account::{Account, Passing};
+use again::Again;
 use sending::Sending;
 
 /// How long the end of the stream may lag behind the end of the chat.
@@ -52,6 +54,8 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// ```
 pub(super) struct Run {
     phase: Phase,
+    /// Taken when Coze has begun to answer.
+    again: Option<Box<Again>>,
     decoder: sse::Decoder,
     reader: Reader,
     shaping: Shaping,
@@ -122,6 +126,7 @@ impl Run {
             None => (None, None),
         };
         let mut run = Self {
+            again: Some(Box::new(Again::new(order.conversation_wait))),
             phase: Phase::Over,
             decoder: sse::Decoder::default(),
             reader: Reader::of(&order.target.callee),
@@ -149,11 +154,16 @@ impl Run {
     /// Begins a chat.
     fn begin(&mut self, start: Start) {
         self.phase = match start {
-            Start::Call(call) => Phase::Opening(open(self.target.clone(), call, self.caller_token.clone())),
+            Start::Call(call) => {
+                if let Some(again) = &mut self.again {
+                    again.made(call.clone(), None);
+                }
+                Phase::Opening(open(self.target.clone(), call, self.caller_token.clone()))
+            }
             Start::Files(parcel) => {
                 let sending = Sending::new(parcel, self.upload_timeout);
-                let token = self.token();
-                let begun = sending.begin(&self.relay.uploads, &self.target, token, Vec::new());
+                let bearer = self.target.bearer(self.caller_token.as_ref());
+                let begun = sending.begin(&self.relay.uploads, &self.target, bearer, None, Vec::new());
                 self.sending = Some(Box::new(sending));
                 Phase::Uploading(begun)
             }
@@ -250,6 +260,9 @@ impl Run {
                 result = reader.read(event, &mut |event| pass.event(event));
             }
         });
+        if self.again.is_some() && self.account.ids.is_some() {
+            self.again = None;
+        }
         self.account.check()?;
         self.forget_sent();
         if self.shaping.stopped() {
@@ -306,10 +319,10 @@ impl Run {
             {
                 let call = retrieve::retrieve(&ids.conversation, &ids.chat);
                 let target = self.target.clone();
-                let token = self.token();
+                let bearer = self.bearer();
                 let asking = Box::pin(async move {
-                    let token = token?;
-                    let asked = target.deployment.client.fetch(&call, &token);
+                    let bearer = bearer?;
+                    let asked = bearer.fetch(&target.deployment.client, &call);
                     let body = tokio::time::timeout(USAGE_TIMEOUT, asked).await.ok()?.ok()?;
                     retrieve::usage(&body)
                 });
@@ -333,11 +346,9 @@ impl Run {
         }
     }
 
-    fn token(&self) -> Option<Secret> {
-        match &self.caller_token {
-            Some(token) => Some(token.clone()),
-            None => self.target.token.as_ref().map(|source| source.current()),
-        }
+    /// What Coze is called with; `None` where there is no token at all.
+    fn bearer(&self) -> Option<Bearer> {
+        self.target.bearer(self.caller_token.as_ref()).ok()
     }
 }
 
@@ -353,21 +364,7 @@ fn open_with(target: Target, call: Call, token: Secret) -> Boxed<Result<Begun, F
 /// from a file and the file has a new one: nothing has run then.
 fn open(target: Target, call: Call, caller_token: Option<Secret>) -> Boxed<Result<Begun, Failure>> {
     Box::pin(async move {
-        let (client, streams) = (&target.deployment.client, target.callee.streams());
-        let source = match (&caller_token, &target.token) {
-            (Some(token), _) => return client.begin(&call, token, streams).await,
-            (None, Some(source)) => source,
-            (None, None) => {
-                return Err(Failure::new(Kind::Auth, "There is no Coze token for this model."));
-            }
-        };
-        let token = source.current();
-        match client.begin(&call, &token, streams).await {
-            Err(failure) if failure.kind == Kind::Auth => match source.after_refusal(&token) {
-                Some(renewed) => client.begin(&call, &renewed, streams).await,
-                None => Err(failure),
-            },
-            result => result,
-        }
+        let bearer = target.bearer(caller_token.as_ref())?;
+        bearer.begin(&target.deployment.client, &call, target.callee.streams()).await
     })
 }

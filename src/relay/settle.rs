@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::access::Meter;
-use crate::coze::{Target, retrieve};
-use crate::secret::Secret;
+use crate::coze::{Bearer, Target, retrieve};
+
 use crate::turn::Usage;
 
 /// How long to wait before each try: two minutes in all. The first comes
@@ -49,7 +49,7 @@ pub(super) struct Settlement {
 #[derive(Debug)]
 pub(super) struct Chat {
     pub(super) target: Target,
-    pub(super) token: Secret,
+    pub(super) bearer: Bearer,
     pub(super) conversation: String,
     pub(super) chat: String,
     /// What it has cost at least: counts if no more becomes known.
@@ -101,7 +101,7 @@ async fn ask(chat: &Chat, calls: &Semaphore, stopping: &TaskTracker) -> Option<U
         // Asked once more; a gateway that stops waits for no run to end.
         let last = stopping.is_closed();
         let turn = calls.acquire().await;
-        let answer = tokio::time::timeout(TRY_TIMEOUT, client.fetch(&call, &chat.token)).await;
+        let answer = tokio::time::timeout(TRY_TIMEOUT, chat.bearer.fetch(client, &call)).await;
         drop(turn);
         match answer.map(|answer| answer.map(|body| retrieve::state(&body))) {
             Ok(Ok(Some(state))) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::uploads::{Means, Uploads, Used};
 use crate::coze::workflow::Answering;
-use crate::coze::{Asking, Call, Callee, Refused, Target};
+use crate::coze::{Asking, Bearer, Call, Callee, Refused, Target};
 use crate::secret::Secret;
 use crate::turn::{Failure, Given, Kind, Prompt};
 
@@ -86,12 +86,13 @@ impl Parcel {
         self: Arc<Self>,
         uploads: Uploads,
         target: Target,
-        token: Secret,
+        (bearer, token): (&Bearer, Secret),
         limit: Duration,
         refused: Vec<Used>,
     ) -> Result<Packed, Failure> {
         let mut prompt = self.prompt.clone();
-        let means = Means { target: &target, token: &token, limit, refused: &refused };
+        let owner = bearer.owner(&token);
+        let means = Means { target: &target, token: &token, owner: &owner, limit, refused: &refused };
         let used = uploads.bring(&mut prompt, means).await?;
         let asking = Asking {
             kind: target.deployment.kind,

@@ -66,6 +66,8 @@ struct Waiting<'u> {
 pub(super) struct Means<'a> {
     pub(super) target: &'a Target,
     pub(super) token: &'a Secret,
+    /// Whose the files are, whatever token they were uploaded with.
+    pub(super) owner: &'a Secret,
     /// How long one may take.
     pub(super) limit: Duration,
     /// Ids that Coze has refused.
@@ -206,7 +208,7 @@ fn key(secret: &[u8; 32], means: Means<'_>, inline: &Inline, media: Media) -> Ke
         "file",
         deployment.name.as_str(),
         deployment.client.base_url(),
-        means.token.expose(),
+        means.owner.expose(),
         inline.media_type(),
         name,
     ] {

@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::Simulator;
 use super::bots::{Bot, Standing};
+use super::flows::{Flow, Runs};
 use super::server::{bad_request, coded, json_response, plain};
 use super::wire::{self, BotInfo, Chat, Id};
 
@@ -118,6 +119,20 @@ pub(super) fn online(simulator: &Simulator, id: Id) -> Response<Body> {
     match published(simulator, id) {
         Ok(bot) => json_response(&wire::json(&BotInfo::new(id, &bot.name, &bot.description))),
         Err(refusal) => refusal.answer(),
+    }
+}
+
+/// `GET /v1/workflows/:id`: only the role that a chatflow plays (protocol
+/// 5.6).
+pub(super) fn workflow(simulator: &Simulator, id: Id) -> Response<Body> {
+    let id = id.to_string();
+    match simulator.options().flows.iter().find(|flow| flow.id == id) {
+        Some(Flow { standing: Standing::Unpublished, .. }) => coded(720_702_011, "workflow not published"),
+        Some(Flow { runs: Runs::Chat(_), .. }) => {
+            json_response(r#"{"data":{"role":{"id":"0","workflow_id":"0","name":""}},"BaseResp":null}"#)
+        }
+        Some(_) => coded(777_777_780, "conversation workflow not found"),
+        None => coded(720_702_004, "workflow not found"),
     }
 }
 

@@ -20,9 +20,10 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::endpoint::Endpoint;
 use super::trouble::Trouble;
 use super::wire::{self, Fault, Id};
-use super::{Recorded, Simulator, chat, chatflow, files, records, script, workflow};
+use super::{Recorded, Simulator, chat, chatflow, cloud, files, records, script, workflow};
 
 /// How many connections there may be at a time.
 const MAX_CONNECTIONS: usize = 16_384;
@@ -104,6 +105,9 @@ async fn answer(simulator: Simulator, connection: Connection, request: Request<I
     if let Ok(id) = HeaderValue::try_from(uuid::Uuid::now_v7().to_string()) {
         response.headers_mut().entry(LOG_ID).or_insert(id);
     }
+    if let Some(date) = simulator.wrong_date() {
+        response.headers_mut().insert(header::DATE, date);
+    }
     response
 }
 
@@ -129,8 +133,17 @@ async fn respond(
         // `unrouted_path.server.json`.
         return with_status(StatusCode::UNAUTHORIZED, fault(401, "missing session_key in cookie"));
     };
+    if endpoint == Endpoint::Token && simulator.is_cloud() && parts.method == Method::POST {
+        return cloud::token(simulator, &parts.headers, &json.unwrap_or_default()).await;
+    }
+    if endpoint.is_clouds() && !simulator.is_cloud() {
+        return with_status(StatusCode::UNAUTHORIZED, fault(401, "missing session_key in cookie"));
+    }
     let owner = match authenticate(simulator, &parts.headers) {
         Ok(owner) => owner,
+        Err(_) if simulator.is_cloud() => {
+            return cloud::refused(StatusCode::UNAUTHORIZED, 4100, "authentication is invalid");
+        }
         Err(reason) => return coded(700_012_006, &format!("authentication failed: {reason}")),
     };
     // Only a body that says it is JSON is read (protocol 1.4).
@@ -236,57 +249,18 @@ async fn route(
             with_status(StatusCode::INTERNAL_SERVER_ERROR, Response::new(Body::empty()))
         }
         E::BotOnline if get => records::online(simulator, query.required("bot_id")?),
+        E::Bot(id) if get && simulator.is_cloud() => {
+            cloud::bot(simulator, id).unwrap_or_else(|| records::bot(simulator, id))
+        }
         E::Bot(id) if get => records::bot(simulator, id),
+        E::Me if get => cloud::me(),
+        E::Spaces if get => cloud::spaces(simulator, query),
+        E::Bots if get => cloud::bots(simulator, query),
+        E::Workflow(id) if get && simulator.is_cloud() => cloud::workflow(simulator, id),
+        E::Workflow(id) if get => records::workflow(simulator, id),
         // A known path with a wrong method (protocol 1.3).
         _ => plain(StatusCode::NOT_FOUND, "404 page not found"),
     })
-}
-
-/// A path that the server knows as open API and that is simulated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Endpoint {
-    Chat,
-    Cancel,
-    Retrieve,
-    ChatMessages,
-    Create,
-    ConversationInfo,
-    Messages,
-    Conversations,
-    Conversation(Id),
-    Clear(Id),
-    Bot(Id),
-    BotOnline,
-    Upload,
-    Run(workflow::Way),
-    Chatflow,
-}
-
-impl Endpoint {
-    fn of(path: &str) -> Option<Self> {
-        let segments: Vec<&str> = path.strip_prefix('/')?.splitn(6, '/').collect();
-        Some(match *segments {
-            ["v3", "chat"] => Self::Chat,
-            ["v3", "chat", "cancel"] => Self::Cancel,
-            ["v3", "chat", "retrieve"] => Self::Retrieve,
-            ["v3", "chat", "message", "list"] => Self::ChatMessages,
-            ["v1", "conversation", "create"] => Self::Create,
-            ["v1", "conversation", "retrieve"] => Self::ConversationInfo,
-            ["v1", "conversation", "message", "list"] => Self::Messages,
-            ["v1", "conversations"] => Self::Conversations,
-            // The matcher wants digits (protocol 1.3).
-            ["v1", "conversations", id] => Self::Conversation(Id::parse(id)?),
-            ["v1", "conversations", id, "clear"] => Self::Clear(Id::parse(id)?),
-            ["v1", "bots", id] => Self::Bot(Id::parse(id)?),
-            ["v1", "bot", "get_online_info"] => Self::BotOnline,
-            ["v1", "files", "upload"] => Self::Upload,
-            ["v1", "workflows", "chat"] => Self::Chatflow,
-            ["v1", "workflow", "run"] => Self::Run(workflow::Way::Whole),
-            ["v1", "workflow", "stream_run"] => Self::Run(workflow::Way::Stream),
-            ["v1", "workflow", "stream_resume"] => Self::Run(workflow::Way::Resume),
-            _ => return None,
-        })
-    }
 }
 
 /// Whose token it is, or why it is none (protocol 1.2, 1.3).
@@ -299,7 +273,12 @@ fn authenticate(simulator: &Simulator, headers: &http::HeaderMap) -> Result<usiz
         _ => return Err("missing api_key in request"),
     };
     let mut tokens = simulator.options().tokens.iter();
-    tokens.position(|known| known == token).ok_or("CheckPermission failed")
+    match tokens.position(|known| known == token) {
+        Some(owner) => Ok(owner),
+        // All apps act for the first token's user.
+        None if simulator.has_given(token) => Ok(0),
+        None => Err("CheckPermission failed"),
+    }
 }
 
 /// The query of a request.

@@ -584,7 +584,7 @@ async fn the_gateways_own_client_understands_it() {
         messages: vec![turn::Message::text(turn::Role::User, "a story")],
         ..turn::Prompt::default()
     };
-    let call = chat::call(bots::STORYTELLER, "u", &prompt, &crate::turn::Extras::default(), None);
+    let call = chat::call(bots::STORYTELLER, "u", &prompt, &crate::turn::Extras::default(), None, None);
     let mut opened = client.open(&call, &crate::secret::Secret::new(DEMO_TOKEN)).await.unwrap();
     assert!(opened.log_id.is_some());
     let mut decoder = sse::Decoder::default();

@@ -272,7 +272,8 @@ pub(crate) fn cases() -> Vec<(&'static str, Script, Outcome)> {
 #[tokio::test]
 async fn every_fault_has_its_answer_and_leaves_nothing_behind() {
     let coze = Coze::start().await;
-    let gateway = Gateway::with_server(&coze, "upstream_timeout = \"300ms\"").await;
+    let gateway =
+        Gateway::with_server(&coze, "upstream_timeout = \"300ms\"\nconversation_wait = \"200ms\"").await;
     gateway.assert_well().await;
     coze.idle().await;
     let files = gateway.open_files();

@@ -14,6 +14,7 @@ use tokio::process::{Child, Command};
 use cozeway::simulator::{DEMO_TOKEN, Options, Script, Step, demo_bots};
 
 use crate::faults;
+use crate::support::cloud;
 use crate::support::gateway::request;
 use crate::support::{Coze, SCRIPTED, eventually};
 
@@ -384,5 +385,43 @@ async fn the_other_commands_keep_them_too() {
         let url = format!("http://127.0.0.1:{}", coze.port);
         run(&["chat", "echo", "hi", "--url", &url, "--key", key], &good).await;
     }
+    let _ = std::fs::remove_dir_all(&folder);
+}
+
+#[tokio::test]
+async fn neither_the_key_of_an_app_nor_what_it_gets_is_shown() {
+    let (pem, public) = cloud::new_key();
+    let coze = coze().await;
+    coze.simulator.become_cloud(cloud::cloud(public));
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("app-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    cloud::write_key(&folder, &pem);
+    let key_file = format!("private_key_file = \"{}\"", folder.join("app.pem").display());
+    let config = cloud::config(&coze, "").replace("private_key_file = \"app.pem\"", &key_file);
+    let config = config.replace(crate::support::KEY, KEY);
+    let client = Client::builder().no_proxy().build().unwrap();
+    let mut gateway = Watched::start("app", &config, "json").await;
+    let chat = request("echo", WORDS, json!({}));
+    assert_eq!(gateway.chat(&client, KEY, &chat).await, 200);
+    let token = coze.simulator.good_tokens().remove(0);
+    // Another token, then none: what Coze is sent is in its refusal.
+    coze.simulator.revoke_tokens();
+    assert_eq!(gateway.chat(&client, KEY, &chat).await, 200);
+    let other = coze.simulator.good_tokens().remove(0);
+    coze.simulator.become_cloud(cloud::cloud(cloud::new_key().1));
+    assert_eq!(gateway.chat(&client, KEY, &chat).await, 502);
+    let asked = coze.simulator.requests();
+    let jwts = asked.iter().filter(|request| request.path == "/api/permission/oauth2/token");
+    let jwts: Vec<String> = jwts
+        .map(|request| request.headers["authorization"].to_str().unwrap().replace("Bearer ", ""))
+        .collect();
+    assert!(jwts.len() >= 2);
+    let mut secrets: Vec<&str> = jwts.iter().flat_map(|jwt| jwt.split('.')).collect();
+    secrets.extend([token.as_str(), other.as_str(), &pem.0.lines().nth(1).unwrap()[..64]]);
+    let printed = std::fs::read_to_string(gateway.folder.join("stderr")).unwrap();
+    for text in gateway.returned.iter().chain([&printed]) {
+        assert_hidden(text, &secrets);
+    }
+    gateway.finish(&client).await;
     let _ = std::fs::remove_dir_all(&folder);
 }

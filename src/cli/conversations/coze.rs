@@ -14,8 +14,7 @@ use crate::cli::Stop;
 use crate::config::Snapshot;
 use crate::conversation::{LEASE, Place, Record};
 use crate::coze::messages::{self, Listing, Page, Until};
-use crate::coze::{Call, Target, conversation, error};
-use crate::secret::Secret;
+use crate::coze::{Bearer, Call, Target, conversation, error};
 use crate::store::{By, Claimed, Entry, Listed, Outcome, Store};
 use crate::turn::{Attachment, Failure, Kind, Message, Role, Source};
 
@@ -61,7 +60,7 @@ struct Found {
     listed: Listed,
     place: Place,
     target: Target,
-    token: Secret,
+    bearer: Bearer,
 }
 
 /// A message as it is shown.
@@ -141,12 +140,10 @@ async fn find(
         return Err(anyhow!("a workflow keeps no conversation: there is nothing at Coze"));
     }
     let place = record.place.context("nothing of it is at Coze yet")?;
-    let token = target
-        .token
-        .as_ref()
+    let bearer = target
+        .bearer(None)
         .context("in mode \"passthrough\" there is no token for it: only its client can ask Coze")?;
-    let token = token.current();
-    Ok(Found { listed, place, target, token })
+    Ok(Found { listed, place, target, bearer })
 }
 
 /// The model that a conversation is with, or else another one of its
@@ -164,11 +161,10 @@ fn target(snapshot: &Snapshot, record: &Record) -> anyhow::Result<Target> {
 
 impl Found {
     async fn fetch(&self, call: &Call) -> Result<bytes::Bytes, Failure> {
-        let asked = self.target.deployment.client.fetch(call, &self.token);
+        let asked = self.bearer.fetch(&self.target.deployment.client, call);
         tokio::time::timeout(ANSWER, asked)
             .await
             .unwrap_or_else(|_| Err(Failure::new(Kind::Timeout, "Coze did not answer in time.")))
-            .map_err(|failure| failure.without(self.token.expose()))
     }
 
     async fn list(&self, mut listing: Listing) -> anyhow::Result<Listing> {
@@ -198,7 +194,7 @@ impl Found {
         };
         let cleared = self.fetch(&conversation::clear(&self.place.conversation)).await;
         let (outcome, failure) = match cleared {
-            Ok(body) => (Outcome::Keep(self.cleared(entry, conversation::section(&body))), None),
+            Ok(body) => (Outcome::Keep(self.cleared(entry, conversation::made(&body))), None),
             // Then nothing has happened there.
             Err(failure) if !is_unsure(&failure) && abandoned => (Outcome::Abandon, Some(failure)),
             Err(failure) if !is_unsure(&failure) => (Outcome::Keep(entry), Some(failure)),

@@ -9,7 +9,8 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
-use super::token;
+use super::{oauth, token};
+use crate::config::Snapshot;
 use crate::config::document::Item;
 use crate::config::fault::Report;
 use crate::config::file::{self, Field};
@@ -25,6 +26,16 @@ pub(super) struct Entry {
     pub(super) built: Option<Arc<Deployment>>,
 }
 
+impl Entry {
+    /// The deployment with the token that it gives to its models.
+    pub(super) fn token(&self) -> Option<(Arc<Deployment>, Arc<Source>)> {
+        match (&self.built, &self.token) {
+            (Some(deployment), Field::Is(token)) => Some((Arc::clone(deployment), Arc::clone(token))),
+            _ => None,
+        }
+    }
+}
+
 /// The headers that the gateway writes itself.
 const OWN: [HeaderName; 7] =
     [ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, USER_AGENT];
@@ -37,13 +48,13 @@ const MAX_CA_BYTES: u64 = 4 << 20;
 pub(super) fn build(
     tables: Vec<file::Deployment>,
     base: &Path,
-    running: &[Arc<Deployment>],
+    running: Option<&Snapshot>,
     report: &mut Report,
 ) -> Vec<Entry> {
     tables.into_iter().map(|table| one(table, base, running, report)).collect()
 }
 
-fn one(table: file::Deployment, base: &Path, running: &[Arc<Deployment>], report: &mut Report) -> Entry {
+fn one(table: file::Deployment, base: &Path, running: Option<&Snapshot>, report: &mut Report) -> Entry {
     if table.name.value.is_empty() || table.name.value.chars().any(char::is_control) {
         report.add(&table.name.at, "the name of a deployment is not empty and has no control characters");
     }
@@ -64,13 +75,21 @@ fn one(table: file::Deployment, base: &Path, running: &[Arc<Deployment>], report
         let same = |old: &&Arc<Deployment>| {
             old.name == table.name.value && old.kind == kind && *old.client.settings() == settings
         };
-        if let Some(kept) = running.iter().find(same) {
+        if let Some(kept) = running.and_then(|running| running.deployments.iter().find(same)) {
             return Some(Arc::clone(kept));
         }
         let client = Client::new(settings);
         let client = report.check(ca_at.as_ref().unwrap_or(&table.name.at), client)?;
         Some(Arc::new(Deployment { name: table.name.value.clone(), kind, client }))
     });
+    let token = match (token, table.oauth) {
+        (Field::Absent, Some(table)) => oauth::build(table, base, built.as_deref(), running, report),
+        (token, Some(table)) => {
+            report.add(&table.at, "there is a token, too; only one of token, token_file and oauth can be");
+            token
+        }
+        (token, None) => token,
+    };
     Entry { name: table.name.value, token, built }
 }
 

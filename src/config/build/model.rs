@@ -11,12 +11,12 @@ use std::sync::Arc;
 use super::deployment::Entry;
 use super::token;
 use crate::access::Mode;
-use crate::catalog::{DEFAULT_HISTORY_ROUNDS, Model};
+use crate::catalog::{DEFAULT_HISTORY_ROUNDS, Memory, Model};
 use crate::config::document::Item;
 use crate::config::fault::{Report, did_you_mean};
 use crate::config::file::{self, Field};
-use crate::coze::Target;
 use crate::coze::token::Source;
+use crate::coze::{Kind, Target};
 
 /// The longest name of a model, in characters.
 const MAX_NAME: usize = 128;
@@ -83,9 +83,20 @@ fn one(
     base: &Path,
     report: &mut Report,
 ) -> Option<Model> {
+    let unsaved = match &table.runs {
+        file::Runs::Bot(bot) => bot.unsaved.clone(),
+        file::Runs::Workflow(_) | file::Runs::Chatflow(..) => None,
+    };
     let callee = callee::build(table.runs, &table.system, report);
     let own = token::build(table.token, base, report);
     let entry = find(&table.name, &table.deployment, deployments, report)?;
+    if let Some(at) = &unsaved {
+        if entry.built.as_ref().is_some_and(|deployment| deployment.kind == Kind::Studio) {
+            report.add(at, "only the clouds know this: Coze Studio keeps every chat");
+        } else if table.memory != Memory::Off {
+            report.add(at, "needs memory = \"off\": nothing can go on that Coze does not keep");
+        }
+    }
     let token = token_of(&table.name, own, entry, mode, report);
     let callee = callee?;
     Some(Model {
@@ -152,7 +163,7 @@ fn token_of(
             let deployment = &entry.name;
             report.add(
                 &model.at,
-                format!("there is no token for it: give token or token_file here or in [coze.{deployment}]"),
+                format!("there is no token for it: give token or token_file here or in [coze.{deployment}], or [coze.{deployment}.oauth]"),
             );
             None
         }

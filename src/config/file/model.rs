@@ -77,6 +77,8 @@ const BOT: &[&str] = &[
     "extra_params",
     "parameters",
     "steps",
+    "history",
+    "auto_save_history",
 ];
 
 /// What a flow has beside that.

@@ -219,11 +219,8 @@ fn deployments() {
                 ],
             ),
             (
-                "[coze.c]\nbase_url = 'http://h'\noauth = {}\ntoken = 't'\ntokn = 'x'",
-                &[
-                    "f:3: coze.c.oauth: is not supported by this version",
-                    "f:5: coze.c.tokn: unknown key; did you mean \"token\"?",
-                ],
+                "[coze.c]\nbase_url = 'http://h'\ntoken = 't'\ntokn = 'x'",
+                &["f:4: coze.c.tokn: unknown key; did you mean \"token\"?"],
             ),
             (
                 "[coze.c]\nbase_url = 'http://h'\ntoken = '${A}${B:-x}${C}'",
@@ -234,7 +231,9 @@ fn deployments() {
             ),
             (
                 "[coze.c]\nbase_url = 'http://h'",
-                &["f:3: models.m: there is no token for it: give token or token_file here or in [coze.c]"],
+                &[
+                    "f:3: models.m: there is no token for it: give token or token_file here or in [coze.c], or [coze.c.oauth]",
+                ],
             ),
             (
                 "[coze.''] \nbase_url = 'http://h'\ntoken = 't'",
@@ -582,5 +581,73 @@ fn chatflows() {
                 ],
             ),
         ],
+    );
+}
+
+#[test]
+fn an_oauth_app() {
+    let rest = [MODEL, KEY];
+    let coze = "[coze.c]\nbase_url = 'http://h'\n";
+    let good = "app_id = '1'\nkey_id = 'k'\nprivate_key_file = 'no/such'\n";
+    let no_file = "cannot read it: No such file or directory (os error 2)";
+    let case = |text: &str| format!("{coze}{text}");
+    for (text, expected) in [
+        (
+            "oauth = {}",
+            &[
+                "f:3: coze.c.oauth: app_id is missing",
+                "f:3: coze.c.oauth: key_id is missing",
+                "f:3: coze.c.oauth: private_key_file is missing",
+            ][..],
+        ),
+        (&format!("[coze.c.oauth]\n{good}"), &[&format!("f:6: coze.c.oauth.private_key_file: {no_file}")]),
+        (
+            &format!("[coze.c.oauth]\n{good}private_key = '${{SECRET}}'"),
+            &[
+                &format!("f:6: coze.c.oauth.private_key_file: {no_file}"),
+                "f:7: coze.c.oauth.private_key: unknown key; did you mean \"private_key_file\"?",
+            ],
+        ),
+        (
+            &format!("token = 't'\n[coze.c.oauth]\n{good}"),
+            &["f:4: coze.c.oauth: there is a token, too; only one of token, token_file and oauth can be"],
+        ),
+        (
+            "[coze.c.oauth]\napp_id = 7\nkey_id = ''\nprivate_key_file = '/dev/null'",
+            &[
+                "f:4: coze.c.oauth.app_id: an id is a string: put it in quotes",
+                "f:5: coze.c.oauth.key_id: is empty",
+            ],
+        ),
+        (
+            "[coze.c.oauth]\napp_id = '7'\nkey_id = 'k'\nprivate_key_file = '/dev/null'",
+            &[
+                "f:6: coze.c.oauth.private_key_file: there is no private key in PEM form in it (an encrypted one \
+                 cannot be used)",
+            ],
+        ),
+    ] {
+        wrong(&format!("{}\n{}", case(text), rest.concat()), expected);
+    }
+}
+
+#[test]
+fn what_a_cloud_may_be_told_to_forget() {
+    let model = |more: &str| format!("[models.m]\nbot_id = '1'\nauto_save_history = false\n{more}{KEY}");
+    wrong(
+        &format!("{COZE}{}", model("")),
+        &["f:6: models.m.auto_save_history: only the clouds know this: Coze Studio keeps every chat"],
+    );
+    let cloud = COZE.replace("token", "kind = 'cloud'\ntoken");
+    wrong(
+        &format!("{cloud}{}", model("")),
+        &[
+            "f:7: models.m.auto_save_history: needs memory = \"off\": nothing can go on that Coze does not keep",
+        ],
+    );
+    assert!(parse(&format!("{cloud}{}", model("memory = 'off'\n")), Path::new("f"), &env).is_ok());
+    wrong(
+        &format!("{COZE}[models.m]\nbot_id = '1'\nhistory = 'flat'\n{KEY}"),
+        &["f:6: models.m.history: expected one of \"messages\", \"flatten\"; did you mean \"flatten\"?"],
     );
 }

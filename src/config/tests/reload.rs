@@ -23,7 +23,8 @@ key = "0123456789abcdef"
 "#;
 
 fn renewed(old: &Snapshot, text: &str) -> Result<Snapshot, Faults> {
-    parse_for(text, Path::new("dir/f"), &env, Some(old), Report::default()).result
+    parse_for(text, Path::new("dir/f"), &env, Reading { running: Some(old), draft: false }, Report::default())
+        .result
 }
 
 #[track_caller]

@@ -41,6 +41,8 @@ struct Body<'a> {
     bot_id: &'a str,
     user_id: &'a str,
     stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auto_save_history: Option<bool>,
     additional_messages: Vec<WireMessage<'a>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     custom_variables: BTreeMap<&'a str, &'a str>,
@@ -93,7 +95,8 @@ enum At<'a> {
 /// body it would be ignored, protocol 3.1.)
 ///
 /// Coze is always asked to stream: only its stream shows every failure
-/// (protocol 3.8).
+/// (protocol 3.8). `saved` is whether it keeps the chat, where it has the
+/// choice.
 #[must_use]
 pub fn call(
     bot_id: &str,
@@ -101,6 +104,7 @@ pub fn call(
     prompt: &Prompt,
     extras: &Extras,
     conversation: Option<&str>,
+    saved: Option<bool>,
 ) -> Call {
     let variables = extras.variables.iter().map(|(name, text)| (name.as_str(), text.as_str()));
     let system = prompt.variable.iter().map(|(name, text)| (name.as_str(), text.as_str()));
@@ -108,6 +112,7 @@ pub fn call(
         bot_id,
         user_id,
         stream: true,
+        auto_save_history: saved,
         additional_messages: prompt.messages.iter().map(wire_message).collect(),
         custom_variables: variables.chain(system).collect(),
         shortcut_command: extras
@@ -305,7 +310,7 @@ mod tests {
     use super::*;
 
     fn body(prompt: &Prompt) -> Value {
-        let call = call("75", "team:ann", prompt, &Extras::default(), None);
+        let call = call("75", "team:ann", prompt, &Extras::default(), None, None);
         assert_eq!((call.method, call.path.as_str()), (http::Method::POST, "/v3/chat"));
         serde_json::from_slice(&call.body.unwrap()).unwrap()
     }
@@ -346,8 +351,17 @@ mod tests {
 
     #[test]
     fn a_conversation_is_named_in_the_query() {
-        let call = call("75", "u", &texts(&["hi"]), &Extras::default(), Some("1&2"));
+        let call = call("75", "u", &texts(&["hi"]), &Extras::default(), Some("1&2"), None);
         assert_eq!(call.path, "/v3/chat?conversation_id=1%262");
+    }
+
+    #[test]
+    fn whether_a_chat_is_kept_is_said_where_coze_has_the_choice() {
+        for (saved, said) in [(None, Value::Null), (Some(true), json!(true)), (Some(false), json!(false))] {
+            let call = call("75", "u", &texts(&["hi"]), &Extras::default(), None, saved);
+            let body: Value = serde_json::from_slice(&call.body.unwrap()).unwrap();
+            assert_eq!(body["auto_save_history"], said);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! In come headers, status and body; never reads anything itself.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 use serde_json::Value;
@@ -20,9 +20,19 @@ pub(super) struct Told {
     pub(super) log_id: Option<String>,
     /// The wait that is asked for.
     pub(super) retry_after: Option<Duration>,
+    /// The server's clock as it wrote it; read where somebody wants to know.
+    date: Option<[u8; DATE_BYTES]>,
 }
 
+/// How long a date in a header is.
+const DATE_BYTES: usize = 29;
+
 impl Told {
+    /// What the server's clock says.
+    pub(super) fn date(&self) -> Option<SystemTime> {
+        httpdate::parse_http_date(std::str::from_utf8(self.date.as_ref()?).ok()?).ok()
+    }
+
     /// Takes a header. The first of a name counts.
     pub(super) fn take(&mut self, name: &str, value: &[u8]) {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
@@ -34,6 +44,8 @@ impl Told {
             self.log_id = text().filter(is_plain).map(str::to_owned);
         } else if is("retry-after") && self.retry_after.is_none() {
             self.retry_after = text().and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+        } else if is("date") && self.date.is_none() {
+            self.date = value.try_into().ok();
         }
     }
 }

@@ -104,8 +104,8 @@ impl Run {
             .collect();
         conversations.sort_unstable();
         conversations.dedup();
-        let token = self.token().filter(|_| !conversations.is_empty())?;
-        Some(Leftovers { target: self.target.clone(), token, conversations })
+        let bearer = self.bearer().filter(|_| !conversations.is_empty())?;
+        Some(Leftovers { target: self.target.clone(), bearer, conversations })
     }
 
     /// The end is remembered, or will not be.
@@ -137,7 +137,7 @@ impl Run {
     pub(super) fn failed(&mut self, mut failure: Failure) -> Result<(), Failure> {
         // Before that nothing was sent that a conversation could know of.
         let unsent = matches!(self.phase, Phase::Uploading(_));
-        if self.sends_again(&failure) {
+        if self.tries_again(&failure) || self.sends_again(&failure) {
             return Ok(());
         }
         if self.waits_no_more(&failure) {
@@ -160,7 +160,7 @@ impl Run {
         }
         self.phase = Phase::Over;
         failure.log_id = failure.log_id.or_else(|| self.account.log_id.clone());
-        if let Some(token) = self.token() {
+        if let Some(token) = self.bearer().and_then(|bearer| bearer.known()) {
             failure = failure.without(token.expose());
         }
         let end = match () {
@@ -226,6 +226,7 @@ impl Run {
                 return self.failed(Failure::new(Kind::TooLong, says));
             }
         };
+        self.again = None;
         self.begin(start);
         (self.decoder, self.reader) = (sse::Decoder::default(), Reader::of(&self.target.callee));
         self.clocks.restart();
@@ -243,13 +244,13 @@ impl Run {
         if !unfinished || self.reader.has_ended() || !cancels {
             return;
         }
-        let (Some(ids), Some(token)) = (&self.account.ids, self.token()) else {
+        let (Some(ids), Some(bearer)) = (&self.account.ids, self.bearer()) else {
             return;
         };
         let call = retrieve::cancel(&ids.conversation, &ids.chat);
         let target = self.target.clone();
         self.relay.spawn(async move {
-            let cancelling = target.deployment.client.fetch(&call, &token);
+            let cancelling = bearer.fetch(&target.deployment.client, &call);
             if let Ok(Err(failure)) = tokio::time::timeout(CANCEL_TIMEOUT, cancelling).await {
                 tracing::debug!(%failure, "a chat that nobody waits for could not be cancelled");
             }
@@ -263,11 +264,11 @@ impl Run {
             return;
         };
         let usage = self.account.usage.or_else(|| self.reader.usage().filter(|_| !ask));
-        match (&self.account.ids, self.token()) {
-            (Some(ids), Some(token)) if ask && usage.is_none() && self.target.callee.is_recorded() => {
+        match (&self.account.ids, self.bearer()) {
+            (Some(ids), Some(bearer)) if ask && usage.is_none() && self.target.callee.is_recorded() => {
                 let chat = settle::Chat {
                     target: self.target.clone(),
-                    token,
+                    bearer,
                     conversation: ids.conversation.clone(),
                     chat: ids.chat.clone(),
                     least: self.reader.usage(),

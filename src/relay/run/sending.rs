@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::account::Account;
 use super::{Boxed, Phase, Run, open_with};
-use crate::coze::{Reader, Target, files, sse};
+use crate::coze::{Bearer, Reader, Target, files, sse};
 use crate::relay::start::{Packed, Parcel};
 use crate::relay::uploads::{Uploads, Used};
 use crate::secret::Secret;
@@ -27,6 +27,15 @@ pub(super) struct Sending {
     resent: bool,
 }
 
+/// What all of it is done again with.
+#[derive(Debug)]
+pub(super) enum Token {
+    /// The one that it was done with.
+    Same(Secret),
+    /// Another one than this, which Coze has refused.
+    Refused(Secret, Failure),
+}
+
 impl Sending {
     pub(super) fn new(parcel: Arc<Parcel>, limit: Duration) -> Self {
         Self { parcel, limit, token: None, used: Vec::new(), renewed: false, resent: false }
@@ -37,15 +46,21 @@ impl Sending {
         &self,
         uploads: &Uploads,
         target: &Target,
-        token: Option<Secret>,
+        bearer: Result<Bearer, Failure>,
+        token: Option<Token>,
         refused: Vec<Used>,
     ) -> Boxed<Result<Packed, Failure>> {
-        let Some(token) = token else {
-            let failure = Failure::new(Kind::Auth, "There is no Coze token for this model.");
-            return Box::pin(std::future::ready(Err(failure)));
-        };
-        let (uploads, target) = (uploads.clone(), target.clone());
-        Box::pin(Arc::clone(&self.parcel).pack(uploads, target, token, self.limit, refused))
+        let (uploads, target, parcel, limit) =
+            (uploads.clone(), target.clone(), Arc::clone(&self.parcel), self.limit);
+        Box::pin(async move {
+            let bearer = bearer?;
+            let token = match token {
+                None => bearer.token().await?,
+                Some(Token::Same(token)) => token,
+                Some(Token::Refused(refused, failure)) => bearer.renewed(failure, &refused).await?,
+            };
+            parcel.pack(uploads, target, (&bearer, token), limit, refused).await
+        })
     }
 }
 
@@ -56,6 +71,9 @@ impl Run {
         if let Some(sending) = &mut self.sending {
             (sending.token, sending.used) = (Some(token.clone()), used);
         }
+        if let Some(again) = &mut self.again {
+            again.made(call.clone(), Some(token.clone()));
+        }
         self.clocks.restart();
         self.phase = Phase::Opening(open_with(self.target.clone(), call, token));
     }
@@ -65,16 +83,15 @@ impl Run {
     pub(super) fn sends_again(&mut self, failure: &Failure) -> bool {
         let unheard = self.account.ids.is_none() && !self.account.spoken;
         let Some(sending) = self.sending.as_mut().filter(|_| unheard) else { return false };
-        let token = match (&sending.token, &self.caller_token, &self.target.token) {
-            (Some(token), ..) | (None, Some(token), _) => token.clone(),
-            (None, None, Some(source)) => source.current(),
-            (None, None, None) => return false,
-        };
-        let (token, refused) = if failure.kind == Kind::Auth && !sending.renewed {
-            let source = self.target.token.as_ref().filter(|_| self.caller_token.is_none());
-            let Some(renewed) = source.and_then(|source| source.after_refusal(&token)) else { return false };
+        let bearer = self.target.bearer(self.caller_token.as_ref());
+        // An upload was refused before its token was kept: then it is the one
+        // that is known.
+        let known = || bearer.as_ref().ok().and_then(Bearer::known);
+        let Some(token) = sending.token.clone().or_else(known) else { return false };
+        let has_more = matches!(bearer, Ok(Bearer::Source(_)));
+        let (token, refused) = if failure.kind == Kind::Auth && !sending.renewed && has_more {
             sending.renewed = true;
-            (renewed, Vec::new())
+            (Token::Refused(token, failure.clone()), Vec::new())
         } else if files::is_lost(failure) && !sending.resent {
             let mut refused = std::mem::take(&mut sending.used);
             refused.retain(|used| used.remembered);
@@ -82,11 +99,12 @@ impl Run {
                 return false;
             }
             sending.resent = true;
-            (token, refused)
+            (Token::Same(token), refused)
         } else {
             return false;
         };
-        self.phase = Phase::Uploading(sending.begin(&self.relay.uploads, &self.target, Some(token), refused));
+        let begun = sending.begin(&self.relay.uploads, &self.target, bearer, Some(token), refused);
+        self.phase = Phase::Uploading(begun);
         self.account = Account::default();
         (self.decoder, self.reader) = (sse::Decoder::default(), Reader::of(&self.target.callee));
         true

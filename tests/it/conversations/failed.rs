@@ -184,7 +184,8 @@ fn refusals() -> [(Mishap, (u16, &'static str)); 5] {
 
 #[tokio::test]
 async fn a_refused_turn_is_put_back_and_the_next_try_goes_on() {
-    let (_coze, between, gateway) = troubled("", "").await;
+    // A busy conversation would be waited for.
+    let (_coze, between, gateway) = troubled("conversation_wait = \"0s\"", "").await;
     let talk = Talk::new(&gateway, &between.coze, "echo");
     let first = talk.says(&["a"]).await;
     let named = talk.named("n");

@@ -1,6 +1,7 @@
 //! A gateway process, a simulated Coze, and what a client sees.
 
 pub(crate) mod between;
+pub(crate) mod cloud;
 pub(crate) mod gateway;
 pub(crate) mod outcome;
 pub(crate) mod scrape;

@@ -10,7 +10,7 @@ use crate::coze::bot::Bot;
 use crate::turn::{Extras, Shortcut, SystemRule};
 
 pub(super) fn build(table: file::Bot, system: &SystemRule, report: &mut Report) -> Option<Bot> {
-    let file::Bot { id, variables, shortcut, params, parameters, steps } = table;
+    let file::Bot { id, variables, shortcut, params, parameters, steps, history, unsaved } = table;
     let id = id.and_then(|id| checked(id, "bot", report));
     for (name, item) in &variables {
         if Some(name.as_str()) == variable(system) {
@@ -30,7 +30,7 @@ pub(super) fn build(table: file::Bot, system: &SystemRule, report: &mut Report) 
             None => None,
         },
     };
-    Some(Bot { id: id?, extras, steps })
+    Some(Bot { id: id?, extras, steps, history, unsaved: unsaved.is_some() })
 }
 
 fn values(entries: Vec<(String, Item<String>)>) -> BTreeMap<String, String> {

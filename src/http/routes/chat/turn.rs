@@ -160,6 +160,7 @@ impl Turn<'_> {
             aloud: request.ask.aloud,
             wants_usage: !request.stream || request.include_usage,
             upstream_timeout: self.context.snapshot.server.upstream_timeout,
+            conversation_wait: self.context.snapshot.server.conversation_wait,
             upload_timeout: self.context.snapshot.server.upload_timeout,
             meter: None,
             cleanup: self.model.cleanup,
