@@ -25,6 +25,7 @@
 mod cache;
 mod file;
 mod index;
+mod inserts;
 mod packed;
 mod queue;
 mod rows;
@@ -48,7 +49,7 @@ use super::{
 pub use file::{Unusable, Why};
 use queue::{CAPACITY, Haste, Refused};
 use steps::Steps;
-use worker::{Asked, Desk, Task, Unasked};
+use worker::{Asked, Desk, Task};
 
 /// The store.
 pub struct Sqlite {
@@ -108,16 +109,18 @@ impl Sqlite {
     {
         Box::pin(async move {
             let (reply, answer) = oneshot::channel();
-            self.push(Box::new(Asked::new(step, reply)), Haste::Waited)?;
+            self.desk.queue.push(Task::Asked(Box::new(Asked::new(step, reply))), Haste::Waited)?;
             answer.await.map_err(|_| ended())?
         })
     }
+}
 
-    fn push(&self, task: Box<dyn Task>, haste: Haste) -> Result<(), Unavailable> {
-        self.desk.queue.push(task, haste).map_err(|refused| match refused {
-            Refused::Full => Unavailable(format!("{CAPACITY} steps wait for its file already")),
+impl From<Refused> for Unavailable {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Full => Self(format!("{CAPACITY} steps wait for its file already")),
             Refused::Ended => ended(),
-        })
+        }
     }
 }
 
@@ -152,12 +155,12 @@ impl Store for Sqlite {
         if !self.desk.trusted.load(Ordering::Acquire) {
             return self.insert_for_good(entry);
         }
-        let task = Box::new(Unasked { entry, desk: Arc::clone(&self.desk) });
-        Box::pin(async move { self.push(task, Haste::Later) })
+        let inserted = self.desk.insert(&entry).map_err(Unavailable::from);
+        Box::pin(std::future::ready(inserted))
     }
 
     fn insert_for_good(&self, entry: Entry) -> Pending<'_, ()> {
-        self.step(move |steps| steps.insert(&entry))
+        self.step(move |steps| steps.insert((&entry).into()))
     }
 
     fn purge(&self, limit: usize) -> Pending<'_, Vec<Entry>> {

@@ -29,12 +29,27 @@ pub(super) struct Unpacked {
     pub(super) name: Option<Key>,
 }
 
+/// An entry that is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NewEntry<'a> {
+    pub(super) keys: Unpacked,
+    pub(super) value: &'a [u8],
+}
+
+impl<'a> From<&'a Entry> for NewEntry<'a> {
+    fn from(entry: &'a Entry) -> Self {
+        let Entry { id, space, head, root, name, value } = entry;
+        let keys = Unpacked { id: *id, space: *space, head: *head, root: *root, name: *name };
+        Self { keys, value }
+    }
+}
+
 impl Packed {
     /// With all of them.
     pub(super) const MOST_BYTES: usize = 1 + 5 * size_of::<Key>();
 
-    pub(super) fn of(entry: &Entry) -> Self {
-        let Entry { id, space, head, root, name, value: _ } = entry;
+    pub(super) fn of(keys: &Unpacked) -> Self {
+        let Unpacked { id, space, head, root, name } = keys;
         let mut packed = Self { bytes: [0; Self::MOST_BYTES], length: 1 };
         packed.push(&id.0);
         packed.push(space);
@@ -94,10 +109,10 @@ mod tests {
             (None, None, Some(e)),
             (Some(c), Some(d), Some(e)),
         ] {
-            let entry = Entry { id: Id(a), space: b, head, root, name, value: vec![9] };
-            let packed = Packed::of(&entry);
+            let keys = Unpacked { id: Id(a), space: b, head, root, name };
+            let packed = Packed::of(&keys);
             let bytes = packed.bytes();
-            assert_eq!(Unpacked::of(bytes), Some(Unpacked { id: Id(a), space: b, head, root, name }));
+            assert_eq!(Unpacked::of(bytes), Some(keys));
             for end in 0..bytes.len() {
                 assert_eq!(Unpacked::of(&bytes[..end]), None);
             }

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// So many tasks wait at most.
+/// So many steps wait at most.
 pub(super) const CAPACITY: usize = 4096;
 
-/// So many tasks are done in one transaction at most.
+/// So many steps are done in one transaction, and what comes with the last.
 const BATCH: usize = 256;
 
 /// So long the thread rests: a step may take so much longer, and a busy
@@ -53,6 +53,12 @@ pub(super) enum Next {
     End,
 }
 
+/// What waits here.
+pub(super) trait Load {
+    /// How many steps it is.
+    fn steps(&self) -> usize;
+}
+
 /// Tasks that wait.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
@@ -63,6 +69,8 @@ pub(super) struct Queue<T> {
 #[derive(Debug)]
 struct Waiting<T> {
     tasks: VecDeque<T>,
+    /// How many steps these are.
+    steps: usize,
     /// Whether somebody waits for one of them.
     waited: bool,
     /// No more will come.
@@ -71,27 +79,39 @@ struct Waiting<T> {
     ended: bool,
 }
 
-impl<T> Queue<T> {
+impl<T: Load> Queue<T> {
     pub(super) fn new() -> Self {
         let tasks = VecDeque::new();
-        let waiting = Waiting { tasks, waited: false, closed: false, ended: false };
+        let waiting = Waiting { tasks, steps: 0, waited: false, closed: false, ended: false };
         Self { waiting: Mutex::new(waiting), bell: Condvar::new() }
     }
 
-    /// Has a task wait for the thread.
+    /// Has a task of one step wait for the thread.
     pub(super) fn push(&self, task: T, haste: Haste) -> Result<(), Refused> {
+        self.join(haste, |_| Some(task))
+    }
+
+    /// Has one more step wait for the thread: what is given is the task that
+    /// came last, which may take it in; else it gives a task of its own.
+    pub(super) fn join(
+        &self,
+        haste: Haste,
+        join: impl FnOnce(Option<&mut T>) -> Option<T>,
+    ) -> Result<(), Refused> {
         let mut waiting = self.lock();
         if waiting.ended {
             return Err(Refused::Ended);
         }
-        if waiting.tasks.len() >= CAPACITY {
+        if waiting.steps >= CAPACITY {
             return Err(Refused::Full);
         }
         let is_first = waiting.tasks.is_empty();
-        waiting.tasks.push_back(task);
+        let task = join(waiting.tasks.back_mut());
+        waiting.tasks.extend(task);
+        waiting.steps += 1;
         let is_waited = haste == Haste::Waited && !waiting.waited;
         waiting.waited |= is_waited;
-        let rings = is_first || is_waited || waiting.tasks.len() == BATCH;
+        let rings = is_first || is_waited || waiting.steps == BATCH;
         drop(waiting);
         if rings {
             self.bell.notify_one();
@@ -107,12 +127,12 @@ impl<T> Queue<T> {
         let mut waiting = self.lock();
         loop {
             let now = Instant::now();
-            let due = match waiting.tasks.len() {
+            let due = match waiting.steps {
                 0 if waiting.closed => return Next::End,
                 0 => idle.map(|idle| begun + idle),
                 _ if waiting.closed => Some(now),
                 // Who works alone should not wait for company.
-                length if length >= BATCH || (waiting.waited && done < 2) => Some(now),
+                steps if steps >= BATCH || (waiting.waited && done < 2) => Some(now),
                 _ if waiting.waited => Some(rested),
                 _ => Some(lingered),
             };
@@ -123,8 +143,14 @@ impl<T> Queue<T> {
                 }
                 Some(_) if waiting.tasks.is_empty() => return Next::Idle,
                 Some(_) => {
-                    let length = waiting.tasks.len().min(BATCH);
-                    batch.extend(waiting.tasks.drain(..length));
+                    let mut steps = 0;
+                    while steps < BATCH
+                        && let Some(task) = waiting.tasks.pop_front()
+                    {
+                        steps += task.steps();
+                        batch.push(task);
+                    }
+                    waiting.steps = waiting.steps.saturating_sub(steps);
                     waiting.waited &= !waiting.tasks.is_empty();
                     return Next::Batch;
                 }
@@ -144,6 +170,7 @@ impl<T> Queue<T> {
         let mut waiting = self.lock();
         waiting.ended = true;
         let gone = std::mem::take(&mut waiting.tasks);
+        waiting.steps = 0;
         drop(waiting);
         drop(gone);
     }
@@ -157,6 +184,12 @@ impl<T> Queue<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Load for u32 {
+        fn steps(&self) -> usize {
+            1
+        }
+    }
 
     const SOON: Option<Duration> = Some(Duration::from_millis(1));
 
@@ -180,7 +213,7 @@ mod tests {
     #[test]
     fn what_nobody_waits_for_is_done_at_once_and_then_after_a_rest() {
         let queue = Queue::new();
-        queue.push(1, Haste::Later).unwrap();
+        queue.push(1_u32, Haste::Later).unwrap();
         assert_eq!(next(&queue, 0).1, [1]);
         queue.push(2, Haste::Later).unwrap();
         queue.push(3, Haste::Later).unwrap();
@@ -210,10 +243,40 @@ mod tests {
         queue.push(0, Haste::Later).unwrap();
     }
 
+    /// Steps that were joined.
+    #[derive(Debug, PartialEq)]
+    struct Joined(usize);
+
+    impl Load for Joined {
+        fn steps(&self) -> usize {
+            self.0
+        }
+    }
+
+    #[test]
+    fn what_was_joined_counts_as_the_steps_that_it_is() {
+        let queue = Queue::new();
+        let join = |last: Option<&mut Joined>| match last {
+            Some(last) if last.0 < 200 => {
+                last.0 += 1;
+                None
+            }
+            _ => Some(Joined(1)),
+        };
+        for _ in 0..CAPACITY {
+            queue.join(Haste::Later, join).unwrap();
+        }
+        assert_eq!(queue.join(Haste::Later, join), Err(Refused::Full));
+        let mut batch = Vec::new();
+        assert_eq!(queue.next(&mut batch, 0, SOON), Next::Batch);
+        assert_eq!(batch, [Joined(200), Joined(200)]);
+        queue.join(Haste::Later, join).unwrap();
+    }
+
     #[test]
     fn what_waits_at_the_end_is_done_and_then_nothing() {
         let queue = Queue::new();
-        queue.push(1, Haste::Later).unwrap();
+        queue.push(1_u32, Haste::Later).unwrap();
         queue.close();
         assert_eq!(next(&queue, 9).1, [1]);
         assert_eq!(next(&queue, 1).0, Next::End);

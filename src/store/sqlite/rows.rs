@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension as _, Result, Row as Columns, State
 
 use super::super::{Counts, Entry, Id, Key};
 use super::index::{Found, Index, Word};
-use super::packed::{Packed, Unpacked};
+use super::packed::{NewEntry, Packed, Unpacked};
 
 /// A row, with its lease.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ pub(super) struct Row {
 pub(super) struct NewRow<'e> {
     pub(super) seq: u64,
     pub(super) prev: Option<u64>,
-    pub(super) entry: &'e Entry,
+    pub(super) entry: NewEntry<'e>,
     pub(super) used: i64,
     pub(super) fence: u64,
 }
@@ -187,14 +187,14 @@ impl<'c> Rows<'c> {
     /// Writes a new row, as one that nobody has claimed.
     pub(super) fn write(&mut self, new: &NewRow<'_>) -> Result<()> {
         let NewRow { seq, prev, entry, used, fence } = new;
-        let keys = Packed::of(entry);
+        let keys = Packed::of(&entry.keys);
         self.write.execute(params![seq, prev, keys.bytes(), used, fence, entry.value]).map(drop)
     }
 
     /// Takes its name from a row.
     pub(super) fn unname(&mut self, row: Row) -> Result<()> {
-        let entry = Entry { name: None, ..row.entry };
-        self.write_keys.execute(params![row.seq, Packed::of(&entry).bytes()])?;
+        let keys = Unpacked { name: None, ..NewEntry::from(&row.entry).keys };
+        self.write_keys.execute(params![row.seq, Packed::of(&keys).bytes()])?;
         self.unname_lease.execute([row.seq]).map(drop)
     }
 

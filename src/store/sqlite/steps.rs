@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::super::{By, Claimed, Counts, Entry, Id, Key, Lease, Listed, Outcome, Settled};
 use super::cache::Cache;
 use super::index::{Index, Kind, LAST, Word};
+use super::packed::{NewEntry, Unpacked};
 use super::rows::{LeaseRow, Row, Rows, Tally};
 
 /// So many replaced rows stay at least before some are removed: those of a
@@ -142,7 +143,7 @@ impl<'c> Steps<'c> {
             self.remove(&row)?;
         }
         let entry = Entry { id, space, head: None, name: Some(name), root: None, value: Vec::new() };
-        let seq = self.write(&entry, None, 0)?;
+        let seq = self.write((&entry).into(), None, 0)?;
         self.count(1, 1);
         self.lend(Row { seq, prev: None, entry, used: self.now, fence: 0, lease: None }, lease)
     }
@@ -227,11 +228,9 @@ impl<'c> Steps<'c> {
                     self.free_name(&name)?;
                 }
                 self.count(0, i64::from(entry.name.is_some()) - i64::from(name.is_some()));
-                if entry.id == id {
-                    self.write(entry, Some(seq), fence)?;
-                } else {
-                    self.write(&Entry { id, ..entry.clone() }, Some(seq), fence)?;
-                }
+                let mut entry = NewEntry::from(entry);
+                entry.keys.id = id;
+                self.write(entry, Some(seq), fence)?;
             }
             Outcome::Drop => self.remove_keys(seq, id, root.as_ref(), name.as_ref())?,
             // It has run out; by its old fence it cannot be renewed either.
@@ -242,17 +241,18 @@ impl<'c> Steps<'c> {
         Ok(())
     }
 
-    pub(super) fn insert(&mut self, entry: &Entry) -> Result<()> {
-        if let Some(row) = self.by_id(entry.id)? {
+    pub(super) fn insert(&mut self, entry: NewEntry<'_>) -> Result<()> {
+        let Unpacked { id, name, .. } = entry.keys;
+        if let Some(row) = self.by_id(id)? {
             if self.is_live(&row) {
                 return Ok(());
             }
             self.remove(&row)?;
         }
-        if let Some(name) = &entry.name {
+        if let Some(name) = &name {
             self.free_name(name)?;
         }
-        self.count(1, i64::from(entry.name.is_some()));
+        self.count(1, i64::from(name.is_some()));
         self.write(entry, None, 0).map(drop)
     }
 

@@ -8,6 +8,7 @@ use rusqlite::Result;
 
 use super::super::{Entry, Id, Key};
 use super::index::{Kind, LAST};
+use super::packed::{NewEntry, Unpacked};
 use super::rows::{NewRow, Row, Tally};
 use super::steps::{Steps, is_live};
 
@@ -58,7 +59,7 @@ impl Steps<'_> {
     }
 
     /// Writes a row that nobody has claimed; gives its number.
-    pub(super) fn write(&mut self, entry: &Entry, prev: Option<u64>, fence: u64) -> Result<u64> {
+    pub(super) fn write(&mut self, entry: NewEntry<'_>, prev: Option<u64>, fence: u64) -> Result<u64> {
         let seq = self.tally.last.saturating_add(1);
         if seq >= LAST {
             // At a thousand a second, in some thirty years.
@@ -66,7 +67,7 @@ impl Steps<'_> {
         }
         self.rows.write(&NewRow { seq, prev, entry, used: self.now, fence })?;
         self.tally.last = seq;
-        self.enlist(seq, entry);
+        self.enlist(seq, &entry.keys);
         Ok(seq)
     }
 
@@ -117,8 +118,8 @@ impl Steps<'_> {
         counts.named = counts.named.saturating_add_signed(named);
     }
 
-    fn enlist(&mut self, seq: u64, entry: &Entry) {
-        let Entry { id, head, root, name, .. } = entry;
+    fn enlist(&mut self, seq: u64, keys: &Unpacked) {
+        let Unpacked { id, head, root, name, space: _ } = keys;
         self.index.add(Kind::Id, &id.0, seq);
         for (kind, key) in [(Kind::Head, head), (Kind::Root, root), (Kind::Name, name)] {
             if let Some(key) = key {
@@ -175,7 +176,7 @@ impl Steps<'_> {
     }
 
     fn learn(&mut self, row: &Row) -> Result<()> {
-        self.enlist(row.seq, &row.entry);
+        self.enlist(row.seq, &NewEntry::from(&row.entry).keys);
         let Some(prev) = row.prev else { return Ok(()) };
         if let Some(Row { seq, entry: Entry { id, head, root, name, .. }, .. }) = self.rows.one(prev)? {
             if let Some(head) = &head {

@@ -6,7 +6,6 @@
 //! nothing comes for a while, the journal is brought into the file, so that it
 //! is short when there is much to do.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -14,22 +13,71 @@ use rusqlite::{Connection, Error, Result};
 use tokio::sync::oneshot;
 
 use super::super::{Entry, Unavailable};
-use super::queue::{Next, Queue};
+use super::inserts::Inserts;
+use super::queue::{Haste, Load, Next, Queue, Refused};
 use super::steps::Steps;
 
 /// After so long without a task the journal is brought into the file.
 const IDLE: Duration = Duration::from_millis(500);
 
 /// A step that is to be done, perhaps twice, and answered once.
-pub(super) trait Task: Send {
+pub(super) trait Step: Send {
     fn run(&mut self, steps: &mut Steps<'_>) -> Result<()>;
 
     fn answer(self: Box<Self>, failed: Option<Unavailable>);
 }
 
+/// What waits for the thread.
+pub(super) enum Task {
+    /// A step that somebody waits for.
+    Asked(Box<dyn Step>),
+    /// New entries that nobody waits for.
+    Inserts(Inserts),
+}
+
+impl Load for Task {
+    fn steps(&self) -> usize {
+        match self {
+            Self::Asked(_) => 1,
+            Self::Inserts(inserts) => inserts.len(),
+        }
+    }
+}
+
+impl Task {
+    fn run(&mut self, steps: &mut Steps<'_>) -> Result<()> {
+        match self {
+            Self::Asked(step) => step.run(steps),
+            Self::Inserts(inserts) => inserts.iter().try_for_each(|entry| steps.insert(entry)),
+        }
+    }
+
+    fn answer(self, failed: Option<Unavailable>, desk: &Desk) {
+        match (self, failed) {
+            (Self::Asked(step), failed) => step.answer(failed),
+            (Self::Inserts(inserts), Some(away)) => desk.lose(inserts.len(), &away),
+            (Self::Inserts(_), None) => {}
+        }
+    }
+
+    /// Does it by itself: each step in a transaction of its own.
+    fn run_alone(mut self, steps: &mut Steps<'_>, desk: &Desk) {
+        if let Self::Inserts(inserts) = &self {
+            for entry in inserts.iter() {
+                if let Err(failure) = transaction(steps, |steps| steps.insert(entry)) {
+                    desk.lose(1, &unavailable(&failure.error));
+                }
+            }
+            return;
+        }
+        let failed = transaction(steps, |steps| self.run(steps)).err();
+        self.answer(failed.map(|failure| unavailable(&failure.error)), desk);
+    }
+}
+
 /// What thread and askers share.
 pub(super) struct Desk {
-    pub(super) queue: Queue<Box<dyn Task>>,
+    pub(super) queue: Queue<Task>,
     /// Whether it does not have to be waited for that what is written is in
     /// the file: nobody else looks there, and nothing has failed.
     pub(super) trusted: AtomicBool,
@@ -41,6 +89,23 @@ impl Desk {
     pub(super) fn new() -> Self {
         Self { queue: Queue::new(), trusted: AtomicBool::new(false), lost: AtomicU64::new(0) }
     }
+
+    /// Has a new entry wait for the thread, among others.
+    pub(super) fn insert(&self, entry: &Entry) -> std::result::Result<(), Refused> {
+        self.queue.join(Haste::Later, |last| {
+            if let Some(Task::Inserts(inserts)) = last
+                && inserts.push(entry)
+            {
+                return None;
+            }
+            Some(Task::Inserts(Inserts::of(entry)))
+        })
+    }
+
+    fn lose(&self, entries: usize, away: &Unavailable) {
+        self.lost.fetch_add(u64::try_from(entries).unwrap_or(u64::MAX), Ordering::Relaxed);
+        tracing::warn!(%away, entries, "new conversations could not be remembered: they will be replayed");
+    }
 }
 
 /// A step and who waits for it.
@@ -50,32 +115,13 @@ pub(super) struct Asked<T, F> {
     reply: oneshot::Sender<Result<T, Unavailable>>,
 }
 
-/// A new entry that nobody waits for.
-pub(super) struct Unasked {
-    pub(super) entry: Entry,
-    pub(super) desk: Arc<Desk>,
-}
-
-impl Task for Unasked {
-    fn run(&mut self, steps: &mut Steps<'_>) -> Result<()> {
-        steps.insert(&self.entry)
-    }
-
-    fn answer(self: Box<Self>, failed: Option<Unavailable>) {
-        if let Some(away) = failed {
-            self.desk.lost.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(%away, "a new conversation could not be remembered: it will be replayed");
-        }
-    }
-}
-
 impl<T, F> Asked<T, F> {
     pub(super) fn new(step: F, reply: oneshot::Sender<Result<T, Unavailable>>) -> Self {
         Self { step, done: None, reply }
     }
 }
 
-impl<T, F> Task for Asked<T, F>
+impl<T, F> Step for Asked<T, F>
 where
     T: Send,
     F: FnMut(&mut Steps<'_>) -> Result<T> + Send,
@@ -102,7 +148,7 @@ pub(super) fn work(file: &Connection, mut steps: Steps<'_>, desk: &Desk) {
     loop {
         match desk.queue.next(&mut batch, done, has_journal.then_some(IDLE)) {
             Next::Batch => {
-                done = batch.len();
+                done = batch.iter().map(Load::steps).sum();
                 run(&mut steps, &mut batch, desk, &mut has_failed);
                 has_journal = true;
             }
@@ -116,24 +162,22 @@ pub(super) fn work(file: &Connection, mut steps: Steps<'_>, desk: &Desk) {
 }
 
 /// Does tasks together, or if one of them fails, each alone.
-fn run(steps: &mut Steps<'_>, batch: &mut Vec<Box<dyn Task>>, desk: &Desk, has_failed: &mut bool) {
+fn run(steps: &mut Steps<'_>, batch: &mut Vec<Task>, desk: &Desk, has_failed: &mut bool) {
     let written = steps.tally.last;
-    let done = together(steps, batch);
+    let done_together: usize = batch.iter().map(Load::steps).sum();
+    let done = transaction(steps, |steps| batch.iter_mut().try_for_each(|task| task.run(steps)));
     // What only reads says nothing of whether rows can be written.
     *has_failed = done.is_err() || (*has_failed && steps.tally.last == written);
     // Before anybody is answered: who is, and asks again, finds it so.
     desk.trusted.store(!*has_failed && steps.is_alone(), Ordering::Release);
     match done {
-        Ok(()) => batch.drain(..).for_each(|task| task.answer(None)),
-        Err(Failure { error, is_step: true }) if batch.len() > 1 => {
+        Ok(()) => batch.drain(..).for_each(|task| task.answer(None, desk)),
+        Err(Failure { error, is_step: true }) if done_together > 1 => {
             tracing::warn!(%error, "a step of the state store failed; those that were done with it are done again");
-            for mut task in batch.drain(..) {
-                let failed = together(steps, std::slice::from_mut(&mut task)).err();
-                task.answer(failed.map(|failure| unavailable(&failure.error)));
-            }
+            batch.drain(..).for_each(|task| task.run_alone(steps, desk));
         }
         Err(Failure { error, .. }) => {
-            batch.drain(..).for_each(|task| task.answer(Some(unavailable(&error))));
+            batch.drain(..).for_each(|task| task.answer(Some(unavailable(&error)), desk));
         }
     }
 }
@@ -145,16 +189,14 @@ struct Failure {
     is_step: bool,
 }
 
-fn together(steps: &mut Steps<'_>, tasks: &mut [Box<dyn Task>]) -> Result<(), Failure> {
+fn transaction(
+    steps: &mut Steps<'_>,
+    work: impl FnOnce(&mut Steps<'_>) -> Result<()>,
+) -> Result<(), Failure> {
     let common = |error| Failure { error, is_step: false };
-    let transaction = || {
-        steps.begin().map_err(common)?;
-        for task in tasks {
-            task.run(steps).map_err(|error| Failure { error, is_step: true })?;
-        }
-        steps.commit().map_err(common)
-    };
-    let done = transaction();
+    let begun = steps.begin().map_err(common);
+    let worked = begun.and_then(|()| work(steps).map_err(|error| Failure { error, is_step: true }));
+    let done = worked.and_then(|()| steps.commit().map_err(common));
     if done.is_err() {
         steps.roll_back();
     }
