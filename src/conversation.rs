@@ -277,7 +277,10 @@ impl Conversations {
     }
 
     async fn prints(&self) -> Result<Arc<Fingerprints>, Unavailable> {
-        let secret = self.seen(self.shared.store.secret().await)?;
+        let secret = match self.shared.store.known_secret() {
+            Some(secret) => secret,
+            None => self.seen(self.shared.store.secret().await)?,
+        };
         let mut known = self.shared.prints.lock().unwrap_or_else(PoisonError::into_inner);
         match &*known {
             Some((same, prints)) if *same == secret => Ok(Arc::clone(prints)),

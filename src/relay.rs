@@ -47,9 +47,15 @@ use uploads::Uploads;
 /// The largest whole answer that is put together, in bytes of JSON text.
 const MAX_REPLY_BYTES: usize = 64 * 1024 * 1024;
 
-/// Starts turns.
+/// Starts turns. Clones are the same.
 #[derive(Clone, Debug, Default)]
 pub struct Relay {
+    shared: Arc<Shared>,
+}
+
+/// What all turns share.
+#[derive(Debug, Default)]
+struct Shared {
     tracker: TaskTracker,
     end: CancellationToken,
     settlement: Settlement,
@@ -129,16 +135,12 @@ pub struct Replay {
 }
 
 impl Relay {
-    /// A relay whose work outside of turns is tracked here.
+    /// A relay whose work outside of turns is tracked here, and which
+    /// remembers in this store what was uploaded.
     #[must_use]
-    pub fn new(tracker: TaskTracker) -> Self {
-        Self { tracker, ..Self::default() }
-    }
-
-    /// The same, which remembers in this store what was uploaded.
-    #[must_use]
-    pub fn remembering(self, store: Arc<dyn Store>) -> Self {
-        Self { uploads: Uploads::remembered_in(store), ..self }
+    pub fn new(tracker: TaskTracker, store: Arc<dyn Store>) -> Self {
+        let uploads = Uploads::remembered_in(store);
+        Self { shared: Arc::new(Shared { tracker, uploads, ..Shared::default() }) }
     }
 
     /// Starts the chats of an order. Dropping the turn ends them.
@@ -147,27 +149,27 @@ impl Relay {
         let mut remembered = order.remembered.take();
         Turn {
             runs: (0..order.choices).map(|_| Run::start(&order, remembered.take(), self.clone())).collect(),
-            end: Box::pin(self.end.clone().cancelled_owned()),
+            end: Box::pin(self.shared.end.clone().cancelled_owned()),
         }
     }
 
     /// Whether this is a workflow that has been seen to ask something back.
     #[must_use]
     pub fn has_seen_ask(&self, target: &Target) -> bool {
-        self.askers.have(target)
+        self.shared.askers.have(target)
     }
 
     /// Runs what has to outlive a turn.
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            self.tracker.spawn_on(work, &runtime);
+            self.shared.tracker.spawn_on(work, &runtime);
         }
     }
 
     /// Ends every turn, now and later, as one that fails because the gateway
     /// is stopping.
     pub fn end(&self) {
-        self.end.cancel();
+        self.shared.end.cancel();
     }
 }
 

@@ -198,6 +198,11 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// the same ever after, unless the store has lost all that it knew.
     fn secret(&self) -> Pending<'_, [u8; 32]>;
 
+    /// The same, where it is known without waiting.
+    fn known_secret(&self) -> Option<[u8; 32]> {
+        None
+    }
+
     /// Looks for an entry and lends it for `lease`. An entry whose lease has
     /// run out is free again, as an abandoned one.
     fn claim(&self, by: By, lease: Duration) -> Pending<'_, Claimed>;
@@ -217,6 +222,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// look for it, it may be written a moment later; what is asked later
     /// finds it all the same.
     fn insert(&self, entry: Entry) -> Pending<'_, ()>;
+
+    /// The same at once, where that takes no waiting; gives the entry back
+    /// where it does, and nothing is done.
+    fn insert_now(&self, entry: Entry) -> Option<Entry> {
+        Some(entry)
+    }
 
     /// The same, and a process that is killed once this is done has not lost
     /// it, as far as the store lasts at all.

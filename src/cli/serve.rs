@@ -65,7 +65,7 @@ pub(super) async fn gateway(
     let tracker = TaskTracker::new();
     let store = store::open(&snapshot.state.place, snapshot.state.ttl).map_err(anyhow::Error::new)?;
     let conversations = Conversations::new(Arc::clone(&store));
-    let relay = Relay::new(tracker.clone()).remembering(store);
+    let relay = Relay::new(tracker.clone(), store);
     let app = Arc::new(App::new(snapshot, relay, conversations));
     ready(address)?;
     let in_time = tokio::select! {

@@ -79,7 +79,7 @@ impl Relay {
     }
 
     fn delete_one(&self, target: Target, bearer: Bearer, conversation: String) {
-        let Cleanup { waiting, calls, counts } = self.cleanup.clone();
+        let Cleanup { waiting, calls, counts } = self.shared.cleanup.clone();
         let Ok(place) = waiting.try_acquire_owned() else {
             counts.dropped.fetch_add(1, Ordering::Relaxed);
             return;
@@ -104,7 +104,7 @@ impl Relay {
     /// What became of conversations that were to be deleted.
     #[must_use]
     pub fn cleaned(&self) -> Cleaned {
-        let Counters { deleted, failed, dropped } = &*self.cleanup.counts;
+        let Counters { deleted, failed, dropped } = &*self.shared.cleanup.counts;
         let [deleted, failed, dropped] =
             [deleted, failed, dropped].map(|count| count.load(Ordering::Relaxed));
         Cleaned { deleted, failed, dropped }

@@ -88,7 +88,7 @@ impl Relay {
                 Begun::Planned { plan, thread } => break (plan, thread),
                 Begun::NotFound => return Err(Unplaced::NotFound),
                 Begun::Lost => {
-                    self.askers.note(asking.target);
+                    self.shared.askers.note(asking.target);
                     return Err(Unplaced::Failed(unanswerable()));
                 }
                 Begun::Busy(_) if Instant::now() >= deadline => return Err(Unplaced::Failed(busy())),
@@ -98,7 +98,7 @@ impl Relay {
         let mut lent = Lent::new(thread, self.clone());
         let mut plan = plan;
         if matches!(plan, Plan::Resume { .. } | Plan::Lost) {
-            self.askers.note(asking.target);
+            self.shared.askers.note(asking.target);
         }
         if plan == Plan::Lost {
             // A name is free again; without one, that it was asked stays

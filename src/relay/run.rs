@@ -163,7 +163,7 @@ impl Run {
             Start::Files(parcel) => {
                 let sending = Sending::new(parcel, self.upload_timeout);
                 let bearer = self.target.bearer(self.caller_token.as_ref());
-                let begun = sending.begin(&self.relay.uploads, &self.target, bearer, None, Vec::new());
+                let begun = sending.begin(&self.relay.shared.uploads, &self.target, bearer, None, Vec::new());
                 self.sending = Some(Box::new(sending));
                 Phase::Uploading(begun)
             }
@@ -339,7 +339,7 @@ impl Run {
             return;
         };
         if stream.poll_drained(cx).is_pending() {
-            self.relay.tracker.spawn(async move {
+            self.relay.shared.tracker.spawn(async move {
                 let rest = std::future::poll_fn(move |cx| stream.poll_drained(cx));
                 let _ = tokio::time::timeout(DRAIN_TIMEOUT, rest).await;
             });

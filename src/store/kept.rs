@@ -92,6 +92,10 @@ impl Store for Kept {
         self.0.secret()
     }
 
+    fn known_secret(&self) -> Option<[u8; 32]> {
+        self.0.known_secret()
+    }
+
     fn shared(&self) -> Option<&dyn super::shared::Shared> {
         self.0.shared()
     }
@@ -115,6 +119,10 @@ impl Store for Kept {
 
     fn insert(&self, entry: Entry) -> Pending<'_, ()> {
         self.0.insert(entry)
+    }
+
+    fn insert_now(&self, entry: Entry) -> Option<Entry> {
+        self.0.insert_now(entry)
     }
 
     fn insert_for_good(&self, entry: Entry) -> Pending<'_, ()> {

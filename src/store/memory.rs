@@ -87,6 +87,15 @@ impl Store for Memory {
         step(move || self.table().insert(entry, Instant::now()))
     }
 
+    fn insert_now(&self, entry: Entry) -> Option<Entry> {
+        self.table().insert(entry, Instant::now());
+        None
+    }
+
+    fn known_secret(&self) -> Option<[u8; 32]> {
+        Some(self.secret)
+    }
+
     fn purge(&self, limit: usize) -> Pending<'_, Vec<Entry>> {
         step(move || self.table().purge(limit, Instant::now()))
     }

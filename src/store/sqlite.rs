@@ -152,11 +152,19 @@ impl Store for Sqlite {
     }
 
     fn insert(&self, entry: Entry) -> Pending<'_, ()> {
-        if !self.desk.trusted.load(Ordering::Acquire) {
-            return self.insert_for_good(entry);
+        match self.insert_now(entry) {
+            None => Box::pin(std::future::ready(Ok(()))),
+            Some(entry) => self.insert_for_good(entry),
         }
-        let inserted = self.desk.insert(&entry).map_err(Unavailable::from);
-        Box::pin(std::future::ready(inserted))
+    }
+
+    fn insert_now(&self, entry: Entry) -> Option<Entry> {
+        let is_trusted = self.desk.trusted.load(Ordering::Acquire);
+        if is_trusted && self.desk.insert(&entry).is_ok() { None } else { Some(entry) }
+    }
+
+    fn known_secret(&self) -> Option<[u8; 32]> {
+        Some(self.secret)
     }
 
     fn insert_for_good(&self, entry: Entry) -> Pending<'_, ()> {

@@ -205,7 +205,7 @@ impl Gateway {
         let conversations = Conversations::new(Arc::clone(&link) as Arc<dyn Store>);
         let app = Arc::new(App::new(
             snapshot,
-            Relay::new(tracker.clone()).remembering(Arc::clone(&link) as Arc<dyn Store>),
+            Relay::new(tracker.clone(), Arc::clone(&link) as Arc<dyn Store>),
             conversations,
         ));
         Self { service: Service::new(Arc::clone(&app)), app, link, tracker }

@@ -42,6 +42,20 @@ impl Settlement {
         self.asks
     }
 
+    /// Stores it at once, where that takes no waiting; gives it back where it
+    /// does.
+    pub fn store_now(self) -> Option<Self> {
+        let Self { memory, held, outcome, next: None, lasting: false, asks, old, now } = self else {
+            return Some(self);
+        };
+        let outcome = match (&held, outcome) {
+            (Held::New(_), Outcome::Keep(entry)) => Outcome::Keep(memory.shared.store.insert_now(entry)?),
+            (Held::New(_), Outcome::Drop | Outcome::Abandon) => return None,
+            (Held::Lent(_), outcome) => outcome,
+        };
+        Some(Self { memory, held, outcome, next: None, lasting: false, asks, old, now })
+    }
+
     /// Stores it.
     ///
     /// # Errors

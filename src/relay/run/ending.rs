@@ -40,12 +40,20 @@ impl Run {
             }
             Finish::StopWord => Ended::Cut,
         };
-        match self.conclude(end) {
-            Some((settlement, leftovers)) => {
+        let Some((settlement, leftovers)) = self.conclude(end) else {
+            return self.shaping.push(Event::Finished(finish), sink);
+        };
+        match settlement.store_now() {
+            Some(settlement) => {
                 let remembering = Box::pin(remember(settlement, leftovers, self.relay.clone()));
                 self.phase = Phase::Remembering(remembering, End::Finished(finish));
             }
-            None => self.shaping.push(Event::Finished(finish), sink),
+            None => {
+                if let Some(leftovers) = leftovers {
+                    self.relay.delete(leftovers);
+                }
+                self.shaping.push(Event::Finished(finish), sink);
+            }
         }
     }
 
@@ -55,7 +63,7 @@ impl Run {
         let chat = self.account.ids.as_ref().map(Ids::chat);
         let event = self.account.event.as_deref();
         if event.is_some() {
-            self.relay.askers.note(&self.target);
+            self.relay.shared.askers.note(&self.target);
         }
         let ending = match (end, chat) {
             (Ended::Answered, _) if !self.target.callee.converses() => match event {
@@ -273,7 +281,7 @@ impl Run {
                     chat: ids.chat.clone(),
                     least: self.reader.usage(),
                 };
-                self.relay.settlement.begin(&self.relay.tracker, chat, meter);
+                self.relay.shared.settlement.begin(&self.relay.shared.tracker, chat, meter);
             }
             // Coze has counted nothing of a chat that failed.
             _ if !ask && usage.is_none() => {}

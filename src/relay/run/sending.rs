@@ -103,7 +103,7 @@ impl Run {
         } else {
             return false;
         };
-        let begun = sending.begin(&self.relay.uploads, &self.target, bearer, Some(token), refused);
+        let begun = sending.begin(&self.relay.shared.uploads, &self.target, bearer, Some(token), refused);
         self.phase = Phase::Uploading(begun);
         self.account = Account::default();
         (self.decoder, self.reader) = (sse::Decoder::default(), Reader::of(&self.target.callee));
