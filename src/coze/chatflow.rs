@@ -8,7 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::call::{Asking, Refused};
-use super::chat::{WireMessage, wire_message};
+use super::chat::with_messages;
 use super::flow::Flow;
 use super::workflow::{Unfit, object};
 use super::{Call, Kind, Within, attached};
@@ -57,7 +57,6 @@ pub enum FollowUps {
 struct Body<'a> {
     #[serde(flatten)]
     flow: Flow<'a>,
-    additional_messages: Vec<WireMessage<'a>>,
     parameters: BTreeMap<&'a str, Parameter<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     conversation_id: Option<&'a str>,
@@ -114,7 +113,6 @@ pub(super) fn call(
     let version = chatflow.version.as_deref();
     let body = Body {
         flow: Flow::new(kind, &chatflow.id, Some(&chatflow.within), version, user_id),
-        additional_messages: prompt.messages.iter().map(wire_message).collect(),
         parameters: all,
         conversation_id: conversation,
         suggest_reply_info: match &chatflow.follow_ups {
@@ -128,7 +126,7 @@ pub(super) fn call(
     let call = Call {
         method: http::Method::POST,
         path: "/v1/workflows/chat".to_owned(),
-        body: Some(serde_json::to_vec(&body).expect("strings and valid JSON always serialise").into()),
+        body: Some(with_messages(&body, &prompt.messages)),
     };
     Ok((call, trimmed))
 }

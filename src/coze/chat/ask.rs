@@ -6,8 +6,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
+use super::messages::{object_string, with_messages};
 use crate::coze::{Call, Kind};
-use crate::turn::{Attachment, Extras, Media, Message, Prompt, Role, Source, escape};
+use crate::turn::{Extras, Message, Prompt, escape};
 
 /// What the community server can store of one request's text: its column
 /// holds 65,535 bytes, and this leaves room for what it adds.
@@ -19,9 +20,6 @@ const BYTES_PER_MESSAGE: usize = 200;
 /// What an entry beside the messages costs beyond its text: quotes, a colon, a
 /// comma.
 const BYTES_PER_ENTRY: usize = 6;
-
-/// As long as an id gets.
-const LONGEST_ID: &str = "9223372036854775807";
 
 /// The longest `user_id`, in characters (the server's column).
 const MAX_USER_ID_CHARS: usize = 60;
@@ -43,7 +41,6 @@ struct Body<'a> {
     stream: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     auto_save_history: Option<bool>,
-    additional_messages: Vec<WireMessage<'a>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     custom_variables: BTreeMap<&'a str, &'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,35 +56,6 @@ struct Body<'a> {
 struct Command<'a> {
     command_id: &'a str,
     parameters: &'a BTreeMap<String, String>,
-}
-
-/// A message as both families of endpoints take it.
-#[derive(Serialize)]
-pub(in crate::coze) struct WireMessage<'a> {
-    role: &'static str,
-    /// Without it an assistant's message would be stored as the user's.
-    #[serde(rename = "type")]
-    kind: &'static str,
-    content: std::borrow::Cow<'a, str>,
-    /// Without it the server would drop the content.
-    content_type: &'static str,
-}
-
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-enum Part<'a> {
-    Text { text: &'a str },
-    Image(At<'a>),
-    File(At<'a>),
-    Audio(At<'a>),
-}
-
-/// Where an attachment is.
-#[derive(Serialize)]
-#[serde(rename_all = "snake_case")]
-enum At<'a> {
-    FileUrl(&'a str),
-    FileId(&'a str),
 }
 
 /// The call that starts a chat of this bot with these messages, in a
@@ -113,7 +81,6 @@ pub fn call(
         user_id,
         stream: true,
         auto_save_history: saved,
-        additional_messages: prompt.messages.iter().map(wire_message).collect(),
         custom_variables: variables.chain(system).collect(),
         shortcut_command: extras
             .shortcut
@@ -133,50 +100,13 @@ pub fn call(
             }
             None => "/v3/chat".to_owned(),
         },
-        body: Some(serde_json::to_vec(&body).expect("strings and maps of strings always serialise").into()),
+        body: Some(with_messages(&body, &prompt.messages)),
     }
 }
 
 /// A value that is JSON already.
 fn raw(json: &str) -> Box<RawValue> {
     RawValue::from_string(json.to_owned()).expect("it has been read as JSON before")
-}
-
-/// A message on the wire.
-pub(in crate::coze) fn wire_message(message: &Message) -> WireMessage<'_> {
-    let (role, kind) = match message.role {
-        Role::User => ("user", "question"),
-        Role::Assistant => ("assistant", "answer"),
-    };
-    let (content, content_type) = if message.attachments.is_empty() {
-        (message.text.as_str().into(), "text")
-    } else {
-        (object_string(message).into(), "object_string")
-    };
-    WireMessage { role, kind, content, content_type }
-}
-
-/// What goes with a text. Of what is still to be uploaded only the room is
-/// taken: [`crate::coze::Callee::call`] sends none of that.
-fn part(attachment: &Attachment) -> Part<'_> {
-    let at = match &attachment.source {
-        Source::Url(url) => At::FileUrl(url),
-        Source::Kept(id) => At::FileId(id),
-        Source::Inline(_) => At::FileId(LONGEST_ID),
-    };
-    match attachment.media {
-        Media::Image => Part::Image(at),
-        Media::File => Part::File(at),
-        Media::Audio => Part::Audio(at),
-    }
-}
-
-/// Text and attachments as Coze's JSON in a string. One text part at most: the
-/// server would drop a second (protocol 3.2).
-fn object_string(message: &Message) -> String {
-    let text = (!message.text.is_empty()).then_some(Part::Text { text: &message.text });
-    let parts: Vec<Part<'_>> = text.into_iter().chain(message.attachments.iter().map(part)).collect();
-    serde_json::to_string(&parts).expect("strings always serialise")
 }
 
 /// Leaves out the oldest messages of a prompt until Coze can store the rest;
@@ -308,6 +238,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::turn::{Attachment, Role};
 
     fn body(prompt: &Prompt) -> Value {
         let call = call("75", "team:ann", prompt, &Extras::default(), None, None);
