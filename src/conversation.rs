@@ -208,8 +208,7 @@ impl Conversations {
     fn unknown(&self, id: Id, wanted: &Wanted<'_>, reading: Reading, reason: Option<Reason>) -> Begun {
         let (plan, note) = fresh(&reading.sent, reason);
         let before = Record { owner: owner(&wanted.space), ..Record::default() };
-        let chain = Some(reading.chain.clone());
-        let thread = Thread::new(id, self.opening(before, chain, note, &reading));
+        let thread = Thread::new(id, self.opening(before, note, reading));
         Begun::Planned { plan, thread: Box::new(thread) }
     }
 
@@ -239,40 +238,39 @@ impl Conversations {
         } else {
             plan(&reading.sent, &record, abandoned, wanted.history_rounds, wanted.now)
         };
-        let chain = match &plan {
-            // The new messages go on top of what there is.
-            Plan::Continue { new, .. } | Plan::Resume { new, .. } | Plan::Rebuild { new, .. }
-                if reading.sent.delta =>
-            {
-                let known = self.known_prints().zip(record.head).filter(|_| !is_cut(&plan));
-                known.map(|(prints, head)| {
-                    let mut chain = prints.chain_after(head);
-                    let messages = wanted.prompt.messages.get(new.clone()).unwrap_or_default();
-                    messages.iter().for_each(|message| chain.push(message));
-                    chain
-                })
-            }
-            _ => Some(reading.chain.clone()),
-        };
         // Put back, it would still be one whose last turn nobody knows.
         if abandoned {
             record.state = State::Failed;
         }
-        let thread = Thread::lent(hold, self.opening(record, chain, note, &reading), &plan);
+        let mut opening = self.opening(record, note, reading);
+        if let Plan::Continue { new, .. } | Plan::Resume { new, .. } | Plan::Rebuild { new, .. } = &plan
+            && opening.delta
+        {
+            // The new messages go on top of what there is.
+            let known = self.known_prints().zip(opening.before.head).filter(|_| !is_cut(&plan));
+            opening.chain = known.map(|(prints, head)| {
+                let mut chain = prints.chain_after(head);
+                let messages = wanted.prompt.messages.get(new.clone()).unwrap_or_default();
+                messages.iter().for_each(|message| chain.push(message));
+                chain
+            });
+        }
+        let thread = Thread::lent(hold, opening, &plan);
         Begun::Planned { plan, thread: Box::new(thread) }
     }
 
-    fn opening(&self, before: Record, chain: Option<Chain>, note: Note, reading: &Reading) -> Opening {
+    fn opening(&self, before: Record, note: Note, reading: Reading) -> Opening {
+        let Reading { space, sent, chain, root } = reading;
         Opening {
             memory: self.clone(),
-            space: reading.space,
+            space,
             before,
-            chain,
-            root: Some(reading.root),
-            system: reading.sent.system,
-            messages: reading.sent.messages,
+            chain: Some(chain),
+            root: Some(root),
+            system: sent.system,
+            messages: sent.messages,
             note,
-            delta: reading.sent.delta,
+            delta: sent.delta,
         }
     }
 

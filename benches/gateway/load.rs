@@ -144,8 +144,9 @@ impl<'a> Job<'a> {
         let sample = match self.measure {
             Measure::Cost { each } => {
                 self.clients.ask(each).await?;
-                // The last line of log may come after the last byte.
-                sleep(Duration::from_millis(3)).await;
+                // The last line of log may come after the last byte, and new
+                // conversations are written up to 10 ms later.
+                sleep(Duration::from_millis(25)).await;
                 self.process.cpu()?.since(&before)? / (each * self.count) as f64
             }
             Measure::Rate { time } => {

@@ -5,6 +5,8 @@
 //! by round, each on top of the one before, so that a turn that brings only
 //! the new messages arrives at the same head as one that brings all.
 
+use std::sync::Arc;
+
 use sha2::{Digest as _, Sha256};
 
 use super::normal::normal;
@@ -15,8 +17,8 @@ use crate::turn::{Attachment, Media, Message, Role, Source};
 #[derive(Clone)]
 pub struct Fingerprints {
     /// SHA-256 with the store's secret taken in: as long as one block, so
-    /// that it costs nothing again.
-    keyed: Sha256,
+    /// that it costs nothing again. Shared, since each chain has it.
+    keyed: Arc<Sha256>,
 }
 
 impl std::fmt::Debug for Fingerprints {
@@ -58,7 +60,7 @@ impl Fingerprints {
         let mut keyed = Sha256::new();
         keyed.update(secret);
         keyed.update([0; 32]);
-        Self { keyed }
+        Self { keyed: Arc::new(keyed) }
     }
 
     /// The key of a space.
@@ -113,7 +115,7 @@ impl Fingerprints {
     }
 
     fn begin(&self, what: &[u8]) -> Sha256 {
-        let mut hash = self.keyed.clone();
+        let mut hash = Sha256::clone(&self.keyed);
         framed(&mut hash, what);
         hash
     }
