@@ -239,20 +239,26 @@ impl Conversations {
         } else {
             plan(&reading.sent, &record, abandoned, wanted.history_rounds, wanted.now)
         };
-        let chain = match &plan {
+        let added = match &plan {
+            Plan::Continue { new, .. } | Plan::Resume { new, .. } | Plan::Rebuild { new, .. } => {
+                Some(new.clone())
+            }
+            // The next run of a workflow that has asked before.
+            Plan::Fresh if record.place.is_some() => Some(reading.sent.new_messages(&record)),
+            _ => None,
+        };
+        let chain = match added.filter(|_| reading.sent.delta) {
             // The new messages go on top of what there is.
-            Plan::Continue { new, .. } | Plan::Resume { new, .. } | Plan::Rebuild { new, .. }
-                if reading.sent.delta =>
-            {
+            Some(new) => {
                 let known = self.known_prints().zip(record.head).filter(|_| !is_cut(&plan));
                 known.map(|(prints, head)| {
                     let mut chain = prints.chain_after(head);
-                    let messages = wanted.prompt.messages.get(new.clone()).unwrap_or_default();
+                    let messages = wanted.prompt.messages.get(new).unwrap_or_default();
                     messages.iter().for_each(|message| chain.push(message));
                     chain
                 })
             }
-            _ => Some(reading.chain.clone()),
+            None => Some(reading.chain.clone()),
         };
         // Put back, it would still be one whose last turn nobody knows.
         if abandoned {

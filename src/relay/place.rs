@@ -97,13 +97,13 @@ impl Relay {
         };
         let mut lent = Lent::new(thread, self.clone());
         let mut plan = plan;
-        if matches!(plan, Plan::Resume { .. } | Plan::Lost) {
+        if matches!(plan, Plan::Resume { .. } | Plan::Lost { .. }) {
             self.askers.note(asking.target);
         }
-        if plan == Plan::Lost {
-            // A name is free again; without one, that it was asked stays
-            // known.
-            lent.end(if wanted.name.is_some() { Ending::Forgotten } else { Ending::Refused }).await;
+        if let Plan::Lost { frees } = plan {
+            // Without a name, that it was asked stays known.
+            let frees = frees && wanted.name.is_some();
+            lent.end(if frees { Ending::Forgotten } else { Ending::Refused }).await;
             return Err(Unplaced::Failed(unanswerable()));
         }
         match hold(asking, &mut lent, &mut plan, deadline).await {

@@ -111,7 +111,7 @@ impl Turn<'_> {
         };
         let already = held.len();
         let (mut sent, conversation, whole) = match plan {
-            Plan::Detached | Plan::Fresh | Plan::Lost => (prompt, None, None),
+            Plan::Detached | Plan::Fresh | Plan::Lost { .. } => (prompt, None, None),
             Plan::Continue { place, new, .. } | Plan::Resume { place, new, .. } => {
                 let replayable = self.model.target.callee.converses();
                 let whole = replayable && lent.as_ref().is_some_and(|lent| lent.has_all());
