@@ -238,19 +238,26 @@ impl Conversations {
         } else {
             plan(&reading.sent, &record, abandoned, wanted.history_rounds, wanted.now)
         };
+        let added = match &plan {
+            _ if !reading.sent.delta => None,
+            Plan::Continue { new, .. } | Plan::Resume { new, .. } | Plan::Rebuild { new, .. } => {
+                Some(new.clone())
+            }
+            // The next run of a workflow that has asked before.
+            Plan::Fresh if record.place.is_some() => Some(reading.sent.new_messages(&record)),
+            _ => None,
+        };
         // Put back, it would still be one whose last turn nobody knows.
         if abandoned {
             record.state = State::Failed;
         }
         let mut opening = self.opening(record, note, reading);
-        if let Plan::Continue { new, .. } | Plan::Resume { new, .. } | Plan::Rebuild { new, .. } = &plan
-            && opening.delta
-        {
+        if let Some(new) = added {
             // The new messages go on top of what there is.
             let known = self.known_prints().zip(opening.before.head).filter(|_| !is_cut(&plan));
             opening.chain = known.map(|(prints, head)| {
                 let mut chain = prints.chain_after(head);
-                let messages = wanted.prompt.messages.get(new.clone()).unwrap_or_default();
+                let messages = wanted.prompt.messages.get(new).unwrap_or_default();
                 messages.iter().for_each(|message| chain.push(message));
                 chain
             });

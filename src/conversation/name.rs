@@ -23,6 +23,16 @@ pub enum Name {
 pub struct BadName;
 
 impl Name {
+    /// As its client has it; `None` if it cannot name anything.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        match self {
+            Self::Given(name) => Some(name.clone()),
+            Self::Own(id) => Some(format!("{ID_PREFIX}{id}")),
+            Self::Nobodys => None,
+        }
+    }
+
     /// Reads a name.
     ///
     /// # Errors

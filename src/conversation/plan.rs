@@ -60,7 +60,11 @@ pub enum Plan {
         question: Option<Question>,
     },
     /// A workflow's question cannot be answered any more, or not so.
-    Lost,
+    Lost {
+        /// Whether a name is free again, for a run to begin under it: nothing
+        /// waits there that its answer could still come to.
+        frees: bool,
+    },
     /// What Coze holds up to the last good chat goes to a fresh conversation,
     /// and the new messages with it.
     Rebuild {
@@ -179,26 +183,31 @@ pub fn plan(sent: &Sent, record: &Record, abandoned: bool, history_rounds: u32, 
 
 /// Decides the same for a workflow, which has no conversation: a message that
 /// just answers its question resumes the run, anything else begins a new one.
-/// What may have been meant as an answer never does.
+/// What may have been meant as an answer never does; nor does it end a question
+/// that still waits, or make its answer a beginning when that is sent again.
 #[must_use]
 pub fn plan_run(sent: &Sent, record: &Record, abandoned: bool, now: u64) -> (Plan, Note) {
     let new = (Plan::Fresh, Note::new(Mode::New, None));
-    let lost = (Plan::Lost, Note::new(Mode::Replayed, Some(Reason::Question)));
+    let lost = |frees| (Plan::Lost { frees }, Note::new(Mode::Resumed, Some(Reason::Question)));
     let Some(place) = record.place.clone() else { return new };
     let on = sent.delta || record.head == Some(sent.before);
     match record.state {
-        _ if abandoned => lost,
-        State::Answered if on => new,
-        State::Asked if on => {
+        // It answers nothing, and says that it is all.
+        _ if sent.is_one_message() => new,
+        _ if abandoned => lost(true),
+        State::Asked if record.is_overdue(now) => lost(true),
+        State::Asked => {
             let range = sent.new_messages(record);
-            if sent.just_answers(&range, record) && !record.is_overdue(now) {
+            if on && sent.just_answers(&range, record) {
                 let question = record.question.clone();
                 (Plan::Resume { place, new: range, question }, Note::new(Mode::Resumed, None))
             } else {
-                lost
+                lost(false)
             }
         }
-        State::Answered | State::Asked | State::Cut(_) | State::Failed => lost,
+        State::Answered if on => new,
+        State::Answered => lost(record.root != Some(sent.before)),
+        State::Cut(_) | State::Failed => lost(true),
     }
 }
 
@@ -241,6 +250,11 @@ impl Sent {
         self.new == 0
     }
 
+    /// Whether it is a whole transcript of one message.
+    fn is_one_message(&self) -> bool {
+        !self.delta && self.is_first() && self.messages == self.pinned + 1
+    }
+
     /// Whether the new messages are just an answer: one of the user's own, and
     /// no new system text.
     fn just_answers(&self, new: &Range<usize>, record: &Record) -> bool {
@@ -249,7 +263,7 @@ impl Sent {
 
     /// Which messages the conversation does not hold. In a delta the system
     /// text is new where it has changed.
-    fn new_messages(&self, record: &Record) -> Range<usize> {
+    pub(super) fn new_messages(&self, record: &Record) -> Range<usize> {
         let known = self.delta && self.system.is_some() && self.system == record.system;
         let start = if known { self.pinned } else { self.new };
         start..self.messages

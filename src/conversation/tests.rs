@@ -91,7 +91,7 @@ impl Begin {
 fn went(begin: &Begin) -> String {
     match &begin.plan {
         Plan::Detached => "detached".into(),
-        Plan::Lost => "lost".into(),
+        Plan::Lost { .. } => "lost".into(),
         Plan::Fresh => "fresh".into(),
         Plan::Continue { place, new, .. } => format!("{}: {new:?}", place.conversation),
         Plan::Resume { place, new, .. } => format!("{}: answer {new:?}", place.conversation),

@@ -158,7 +158,7 @@ impl Thread {
             }
             // What Coze held is one round by itself.
             Plan::Rebuild { .. } => Sent::Fresh { messages: messages + 1 },
-            Plan::Detached | Plan::Fresh | Plan::Lost => Sent::Fresh { messages },
+            Plan::Detached | Plan::Fresh | Plan::Lost { .. } => Sent::Fresh { messages },
         };
         let (forgotten, said, told, question) = (false, String::new(), None, None);
         Self {

@@ -4,7 +4,7 @@ use super::bot::{Bot, History};
 use super::chat::{self, TooLong};
 use super::workflow::{Answering, NoForm, Unfit};
 use super::{Call, Callee, Kind, attached, chatflow, workflow};
-use crate::turn::{Extras, Given, Prompt};
+use crate::turn::{Attachment, Extras, Given, Message, Prompt};
 
 /// How a prompt is sent.
 #[derive(Clone, Copy, Debug)]
@@ -103,18 +103,38 @@ impl Callee {
         }
     }
 
-    /// Leaves out what [`Self::call`] would leave out, ahead of it: what is
-    /// not sent needs no upload. Gives how many messages that are.
+    /// Leaves out what [`Self::call`] would leave out, and refuses what that
+    /// would refuse, ahead of it: what is not sent needs no upload. Gives how
+    /// many messages are left out.
     ///
     /// # Errors
     /// If it cannot be sent.
     pub fn trim(&self, prompt: &mut Prompt, asking: Asking<'_>) -> Result<usize, Refused> {
-        let Asking { kind, given, .. } = asking;
+        let Asking { kind, given, answering, .. } = asking;
+        if let (Some(Answering { form: form @ [_, ..], .. }), Some(last)) =
+            (answering, prompt.messages.last())
+        {
+            workflow::lines(&last.text, form)?;
+        }
         match self {
             Self::Bot(bot) => Ok(chat::fit(prompt, &extras(bot, prompt, given)?, kind)?),
             Self::Chatflow(_) => chatflow::fit(prompt, asking.held),
             Self::Workflow(_) => Ok(0),
         }
+    }
+
+    /// Takes out of what Coze has held itself whatever it would not take again:
+    /// it lists some images by a URL alone, which a chatflow does not fetch.
+    pub fn take_out_what_has_no_place(&self, held: &mut Vec<Message>, kind: Kind) {
+        let has_place = |attachment: &Attachment| match self {
+            Self::Bot(_) => attached::of_bot(attachment, kind).is_none(),
+            Self::Chatflow(_) => attached::of_chatflow(attachment, kind).is_none(),
+            Self::Workflow(_) => false,
+        };
+        held.retain_mut(|message| {
+            message.attachments.retain(has_place);
+            !message.attachments.is_empty() || !message.text.trim().is_empty()
+        });
     }
 
     /// Whether a prompt can be sent at all, however much is left out and

@@ -118,7 +118,7 @@ async fn flow_ended(
         match asks {
             // What waits for an answer says nothing more.
             Some(asks) => return Ok(asked(asks)),
-            None if answers > 0 && (now >= deadline || now - since >= QUIET) => {
+            None if answers > 0 && now - since >= QUIET => {
                 // It may be a question all the same. What just answers it may
                 // go there, and is what it is if there is none.
                 return Ok(if cut.answers { Ended::Well } else { Ended::Open });

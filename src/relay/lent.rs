@@ -3,7 +3,10 @@
 //! Wraps a [`Thread`] so that none is ever lost: one that nobody ends is put
 //! back when it is dropped.
 
+use std::future::Future;
 use std::ops::{Deref, DerefMut};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::Relay;
@@ -30,7 +33,7 @@ impl Lent {
     }
 
     /// Ends the turn, and waits for the store, but not for long. Says whether
-    /// what happened is remembered.
+    /// what happened is remembered. Left half-way it ends all the same.
     pub async fn end(mut self, ending: Ending<'_>) -> bool {
         match self.thread.take() {
             Some(thread) => remember(thread.end(ending), None, self.relay.clone()).await,
@@ -44,27 +47,55 @@ impl Lent {
     }
 }
 
-/// Stores what happened, in the background.
-pub(super) fn remember_later(settlement: Settlement, leftovers: Option<Leftovers>, relay: &Relay) {
-    let storing = store(settlement, leftovers, relay.clone());
-    relay.spawn(async move {
-        let _ = tokio::time::timeout(LIMIT, storing).await;
-    });
+/// What happened, on its way to the store. Who stops waiting for that does
+/// not stop it: dropped, it goes on in the background.
+struct Storing {
+    /// Taken when it is done.
+    work: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
+    relay: Relay,
 }
 
-/// Stores what happened; past a short wait, in the background. Says whether
-/// it is remembered.
-pub(super) async fn remember(settlement: Settlement, leftovers: Option<Leftovers>, relay: Relay) -> bool {
+/// Stores what happened, in the background.
+pub(super) fn remember_later(settlement: Settlement, leftovers: Option<Leftovers>, relay: &Relay) {
+    drop(Storing::new(settlement, leftovers, relay.clone()));
+}
+
+/// Stores what happened; past a short wait, in the background, and so if it is
+/// not waited for at all. Says whether it is remembered.
+pub(super) fn remember(
+    settlement: Settlement,
+    leftovers: Option<Leftovers>,
+    relay: Relay,
+) -> impl Future<Output = bool> + Send {
     // What asks and is not remembered is an error: that is waited for.
     let wait = if settlement.asks() { LIMIT } else { WAIT };
-    let mut storing = Box::pin(store(settlement, leftovers, relay.clone()));
-    match tokio::time::timeout(wait, &mut storing).await {
-        Ok(stored) => stored,
-        Err(_) => {
-            relay.spawn(async move {
-                let _ = tokio::time::timeout(LIMIT, storing).await;
+    let storing = Storing::new(settlement, leftovers, relay);
+    async move { tokio::time::timeout(wait, storing).await.unwrap_or(false) }
+}
+
+impl Storing {
+    fn new(settlement: Settlement, leftovers: Option<Leftovers>, relay: Relay) -> Self {
+        Self { work: Some(Box::pin(store(settlement, leftovers, relay.clone()))), relay }
+    }
+}
+
+impl Future for Storing {
+    type Output = bool;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
+        let Some(work) = &mut self.work else { return Poll::Ready(false) };
+        let stored = ready!(work.as_mut().poll(cx));
+        self.work = None;
+        Poll::Ready(stored)
+    }
+}
+
+impl Drop for Storing {
+    fn drop(&mut self) {
+        if let Some(work) = self.work.take() {
+            self.relay.spawn(async move {
+                let _ = tokio::time::timeout(LIMIT, work).await;
             });
-            false
         }
     }
 }
@@ -110,3 +141,6 @@ impl Drop for Lent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

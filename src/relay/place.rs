@@ -48,8 +48,8 @@ pub enum Unplaced {
     /// What it is remembered in is away.
     Away(String),
     /// Another turn is still in the conversation, or Coze cannot say what it
-    /// holds.
-    Failed(Failure),
+    /// holds; with what was to be done with it, if that is known.
+    Failed(Failure, Option<Note>),
 }
 
 /// Who asks Coze for what, while a place is found.
@@ -89,29 +89,33 @@ impl Relay {
                 Begun::NotFound => return Err(Unplaced::NotFound),
                 Begun::Lost => {
                     self.shared.askers.note(asking.target);
-                    return Err(Unplaced::Failed(unanswerable()));
+                    return Err(Unplaced::Failed(unanswerable(), None));
                 }
-                Begun::Busy(_) if Instant::now() >= deadline => return Err(Unplaced::Failed(busy())),
+                Begun::Busy(_) if Instant::now() >= deadline => {
+                    return Err(Unplaced::Failed(busy(), None));
+                }
                 Begun::Busy(_) => sleep(PAUSE.min(deadline - Instant::now())).await,
             }
         };
         let mut lent = Lent::new(thread, self.clone());
         let mut plan = plan;
-        if matches!(plan, Plan::Resume { .. } | Plan::Lost) {
+        if matches!(plan, Plan::Resume { .. } | Plan::Lost { .. }) {
             self.shared.askers.note(asking.target);
         }
-        if plan == Plan::Lost {
-            // A name is free again; without one, that it was asked stays
-            // known.
-            lent.end(if wanted.name.is_some() { Ending::Forgotten } else { Ending::Refused }).await;
-            return Err(Unplaced::Failed(unanswerable()));
+        if let Plan::Lost { frees } = plan {
+            let note = lent.note();
+            // Without a name, that it was asked stays known.
+            let frees = frees && wanted.name.is_some();
+            lent.end(if frees { Ending::Forgotten } else { Ending::Refused }).await;
+            return Err(Unplaced::Failed(unanswerable(), Some(note)));
         }
         match hold(asking, &mut lent, &mut plan, deadline).await {
             Ok(held) => Ok(Placed { note: lent.note(), plan, held, lent: Some(lent) }),
             Err(failure) => {
                 let forgotten = failure.kind == Kind::Forgotten;
+                let note = lent.note();
                 lent.end(if forgotten { Ending::Forgotten } else { Ending::Refused }).await;
-                Err(Unplaced::Failed(failure))
+                Err(Unplaced::Failed(failure, Some(note)))
             }
         }
     }
@@ -188,7 +192,11 @@ async fn held(asking: Asking<'_>, place: &Place, until: Until) -> Result<Vec<Mes
             Some(Page::More(last)) if listing.len() < MAX_MESSAGES && pages < MAX_MESSAGES => {
                 before = Some(last);
             }
-            Some(_) if listing.has_found() => return Ok(listing.into_messages()),
+            Some(_) if listing.has_found() => {
+                let mut messages = listing.into_messages();
+                asking.target.callee.take_out_what_has_no_place(&mut messages, kind);
+                return Ok(messages);
+            }
             Some(_) => return Err(lost()),
         }
     }

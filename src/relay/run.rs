@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Sleep;
 
 use super::clocks::Clocks;
 use super::lent::Lent;
@@ -52,6 +53,9 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 ///       └─┼───────┘ └────────────┴── stop string, failure ────────┤
 ///         └── failure ────────────────────────────────────────────┘
 /// ```
+///
+/// Where Coze is busy, `Pausing` leads from `Opening` or `Streaming` back to
+/// `Opening`.
 pub(super) struct Run {
     phase: Phase,
     /// Taken when Coze has begun to answer.
@@ -86,6 +90,9 @@ pub(super) struct Run {
 enum Phase {
     /// Files are brought to Coze; it knows of no chat yet.
     Uploading(Boxed<Result<Packed, Failure>>),
+    /// Coze runs another chat in the conversation, and has begun none of this
+    /// one; the call is made again in a while.
+    Pausing(Pin<Box<Sleep>>),
     /// The head of the answer has not come.
     Opening(Boxed<Result<Begun, Failure>>),
     /// Events come.
@@ -105,10 +112,18 @@ enum End {
     Failed(Failure),
 }
 
+impl Phase {
+    /// Whether Coze knows of no chat, nor can one be on its way there.
+    fn is_unsent(&self) -> bool {
+        matches!(self, Self::Uploading(_) | Self::Pausing(_))
+    }
+}
+
 impl std::fmt::Debug for Run {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let phase = match self.phase {
             Phase::Uploading(_) => "uploading",
+            Phase::Pausing(_) => "pausing",
             Phase::Opening(_) => "opening",
             Phase::Streaming(_) => "streaming",
             Phase::Counting(..) => "counting",
@@ -190,6 +205,11 @@ impl Run {
                 }
                 Err(failure) => Err(failure),
             },
+            Phase::Pausing(pause) => {
+                ready!(pause.as_mut().poll(cx));
+                self.call_again();
+                Ok(())
+            }
             Phase::Opening(opening) => match opening.as_mut().poll(cx) {
                 Poll::Ready(Ok(begun)) => {
                     self.clocks.begun();
@@ -197,6 +217,10 @@ impl Run {
                     if let Some(id) = log_id {
                         self.account.log_id = Some(id.clone());
                         sink(Event::Logged(id.into()));
+                    }
+                    // A flow's head is its first words: it runs.
+                    if !self.target.callee.begins_early() {
+                        self.again = None;
                     }
                     match begun {
                         Begun::Stream { bytes, .. } => {
@@ -260,7 +284,7 @@ impl Run {
                 result = reader.read(event, &mut |event| pass.event(event));
             }
         });
-        if self.again.is_some() && self.account.ids.is_some() {
+        if self.again.is_some() && (self.account.ids.is_some() || self.account.spoken) {
             self.again = None;
         }
         self.account.check()?;

@@ -355,3 +355,41 @@ async fn every_fault_has_its_answer() {
     let streamed = Streamed::of(gateway.ask("broken-flow", "hi", json!({"stream": true})).await).await;
     assert_eq!(streamed.error().unwrap()["code"], "upstream_error");
 }
+
+/// A page of Coze's list: messages with their roles, of the chat of an answer.
+fn page(of: &Said, messages: &[(&str, &str, &str)]) -> Mishap {
+    let chat = &of.body["coze"]["chat_id"];
+    let listed = messages.iter().rev().map(|(role, content, content_type)| {
+        let kind = if *role == "user" { "question" } else { "answer" };
+        json!({"role": role, "type": kind, "content": content, "content_type": content_type, "chat_id": chat})
+    });
+    let body = json!({"data": listed.collect::<Vec<_>>(), "has_more": false}).to_string();
+    Mishap::Answer(200, "application/json", body)
+}
+
+#[tokio::test]
+async fn a_chatflow_that_still_talks_when_time_is_up_is_rebuilt_with_what_it_has_said() {
+    let (_coze, between, gateway) = between().await;
+    let talk = Talk::new(&gateway, &between.coze, "flow-echo").named("n");
+    let cut = talk.field("stop", "two").says(&["one two"]).await;
+    for _ in 0..2 {
+        between.next(LIST, page(&cut, &[("user", "one two", "text"), ("assistant", "one", "text")]));
+    }
+    let said = talk.says(&["b"]).await;
+    said.assert("rebuilt; reason=cut", "one two [one] b");
+    assert_ne!(said.place(), cut.place());
+}
+
+#[tokio::test]
+async fn an_image_that_coze_lists_by_its_url_alone_is_left_out_of_what_is_rebuilt() {
+    let (_coze, between, gateway) = between().await;
+    let talk = Talk::new(&gateway, &between.coze, "flow-echo").named("n");
+    let image = r#"{"type":"image","file_url":"https://x/1.png"}"#;
+    let (alone, look) = (format!("[{image}]"), format!(r#"[{{"type":"text","text":"look"}},{image}]"#));
+    let cut = talk.field("stop", "two").says(&["one two"]).await;
+    for _ in 0..2 {
+        between
+            .next(LIST, page(&cut, &[("user", &alone, "object_string"), ("user", &look, "object_string")]));
+    }
+    talk.says(&["b"]).await.assert("rebuilt; reason=cut", "look b");
+}

@@ -2,8 +2,11 @@
 
 mod away;
 mod faults;
+mod memory;
 mod questions;
 mod resuming;
+
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -13,7 +16,7 @@ use cozeway::simulator::{Flow, Options, Runs};
 use crate::support::between::{Between, Mishap};
 use crate::support::gateway::{config, request};
 use crate::support::sse::Streamed;
-use crate::support::{Coze, Gateway, SCRIPTED, Talk};
+use crate::support::{Coze, Gateway, SCRIPTED, Talk, eventually};
 
 /// A workflow that fails after some words.
 const BROKEN: &str = "7530512345678919999";
@@ -197,4 +200,34 @@ async fn a_question_outlives_a_refused_answer_to_it() {
     between.next("/v1/workflow/stream_resume", refused);
     assert_eq!(talk.says(&turns).await.error(), (502, "upstream_model_unavailable"));
     assert_eq!(talk.says(&turns).await.note(), "resumed");
+}
+
+#[tokio::test]
+async fn a_question_outlives_a_client_that_leaves_while_coze_is_busy() {
+    let coze = Coze::start().await;
+    let between = Between::start(&coze).await;
+    let trip = cozeway::simulator::flows::TRIP;
+    let models = format!("[models.trip]\nworkflow_id = '{trip}'\ninput = 'q'\n");
+    let gateway = Gateway::with(&config(&between.coze, "", &models)).await;
+    let talk = Talk::new(&gateway, &between.coze, "trip");
+    let first = talk.says(&["plan a trip"]).await;
+    let turns = ["plan a trip", first.text(), "Oslo"];
+    let busy = json!({"code": 4016, "msg": "Conversation occupied"}).to_string();
+    for _ in 0..4 {
+        between.next("/v1/workflow/stream_resume", Mishap::Answer(200, "application/json", busy.clone()));
+    }
+    {
+        let mut answer = Box::pin(talk.streams(&turns));
+        let in_the_pause = async {
+            eventually("Coze has been busy four times", || between.is_done()).await;
+            // The fourth pause is 800 ms long; Coze's answer takes none of it.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        };
+        tokio::select! {
+            _ = &mut answer => panic!("Coze is busy"),
+            () = in_the_pause => {}
+        }
+    }
+    let resumed = talk.says(&turns).await;
+    assert_eq!((resumed.status, resumed.note()), (200, "resumed"), "{resumed:?}");
 }

@@ -48,7 +48,7 @@ fn cut() -> Record {
 fn shown(plan: &Plan) -> String {
     match plan {
         Plan::Detached => "detached".into(),
-        Plan::Lost => "lost".into(),
+        Plan::Lost { .. } => "lost".into(),
         Plan::Fresh => "fresh".into(),
         Plan::Continue { new, after: None, .. } => format!("continue with {new:?}"),
         Plan::Continue { new, after: Some(Cut { chat, answers }), .. } => {
@@ -387,7 +387,7 @@ proptest! {
 
         let part = |new: &Range<usize>| prompt.messages[new.clone()].to_vec();
         let seen = match &decided {
-            Plan::Detached | Plan::Fresh | Plan::Lost => prompt.messages.clone(),
+            Plan::Detached | Plan::Fresh | Plan::Lost { .. } => prompt.messages.clone(),
             Plan::Continue { new, .. } | Plan::Resume { new, .. } => [world.held(), part(new)].concat(),
             Plan::Rebuild { new, .. } => [world.good(), part(new)].concat(),
         };
@@ -438,7 +438,8 @@ mod runs {
         match plan {
             Plan::Resume { new, .. } => format!("resume with {new:?}, {note}"),
             Plan::Fresh => format!("fresh, {note}"),
-            Plan::Lost => "lost".to_owned(),
+            Plan::Lost { frees: true } => "lost, free".to_owned(),
+            Plan::Lost { frees: false } => "lost".to_owned(),
             other => panic!("{other:?}"),
         }
     }
@@ -455,12 +456,16 @@ mod runs {
             assert_eq!(went(&other, &waiting()), "lost", "{other:?}");
         }
         assert_eq!(went(&delta(), &waiting()), "resume with 0..1, resumed");
-        assert_eq!(plan_run(&transcript(), &waiting(), true, NOW).0, Plan::Lost);
+        assert_eq!(plan_run(&transcript(), &waiting(), true, NOW).0, Plan::Lost { frees: true });
+        // What says that it is all of a transcript is no answer.
+        let whole = Sent { delta: false, ..delta() };
+        assert_eq!(went(&whole, &waiting()), "fresh, new");
+        assert_eq!(went(&Sent { messages: 2, ..whole }, &waiting()), "lost");
     }
 
     #[test]
     fn a_question_waits_for_a_day() {
-        for (age, expected) in [(86_399, "resume with 3..4, resumed"), (86_400, "lost")] {
+        for (age, expected) in [(86_399, "resume with 3..4, resumed"), (86_400, "lost, free")] {
             assert_eq!(went(&transcript(), &waiting_since(NOW - age)), expected);
         }
         // A clock that was put back makes none older.
@@ -471,8 +476,11 @@ mod runs {
     fn after_the_run_the_next_one_begins_and_a_failed_one_is_lost() {
         let with = |state| Record { state, ..waiting() };
         assert_eq!(went(&transcript(), &with(State::Answered)), "fresh, new");
-        assert_eq!(went(&edited(), &with(State::Answered)), "lost");
-        assert_eq!(went(&transcript(), &with(State::Failed)), "lost");
+        assert_eq!(went(&edited(), &with(State::Answered)), "lost, free");
+        assert_eq!(went(&transcript(), &with(State::Failed)), "lost, free");
+        // The answer once more.
+        let answered = Record { root: Some([9; 16]), ..with(State::Answered) };
+        assert_eq!(went(&edited(), &answered), "lost");
         assert_eq!(went(&transcript(), &Record::default()), "fresh, new");
     }
 
@@ -499,7 +507,11 @@ mod runs {
                     prop_assert!(is_answer);
                     prop_assert_eq!(new, messages - 1..messages);
                 }
-                Plan::Lost => prop_assert!(!is_answer),
+                Plan::Lost { frees } => {
+                    prop_assert!(!is_answer);
+                    prop_assert_eq!(frees, abandoned || age >= 86_400);
+                }
+                Plan::Fresh => prop_assert!(!delta && new == 0 && messages == 1),
                 other => prop_assert!(false, "{other:?}"),
             }
         }

@@ -20,10 +20,12 @@ enum Step {
     Say { who: usize, word: usize, end: End },
     /// Says it twice at the same time.
     SayTwice { who: usize, word: usize, end: End },
-    /// Says it to an earlier question once more.
+    /// Says it to an earlier question once more, with all that stood before.
     Again { who: usize, turn: Index, word: usize },
     /// Says two things to what was said last.
     SayMuch { who: usize },
+    /// Says under a name that this is all of it.
+    SayAlone { who: usize, word: usize, end: End },
     /// Time goes by.
     Wait { hours: u64 },
 }
@@ -42,6 +44,17 @@ enum End {
     Dies,
 }
 
+/// How much of a transcript is sent, and as what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    /// As much as somebody usually does.
+    Usual,
+    /// All of it.
+    All,
+    /// All of it, and it says so.
+    Whole,
+}
+
 const WORDS: [&str; 3] = ["a", "b", "c"];
 const QUESTIONS: [&str; 2] = ["where?", "when?"];
 
@@ -58,7 +71,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         3 => (who.clone(), word.clone(), end.clone()).prop_map(|(who, word, end)| Step::Begin { who, word, end }),
         6 => (who.clone(), word.clone(), end.clone()).prop_map(|(who, word, end)| Step::Say { who, word, end }),
-        2 => (who.clone(), word.clone(), end).prop_map(|(who, word, end)| Step::SayTwice { who, word, end }),
+        2 => (who.clone(), word.clone(), end.clone()).prop_map(|(who, word, end)| Step::SayTwice { who, word, end }),
+        1 => (2usize..4, word.clone(), end).prop_map(|(who, word, end)| Step::SayAlone { who, word, end }),
         2 => (who.clone(), any::<Index>(), word).prop_map(|(who, turn, word)| Step::Again { who, turn, word }),
         1 => who.prop_map(|who| Step::SayMuch { who }),
         1 => (1u64..30).prop_map(|hours| Step::Wait { hours }),
@@ -80,8 +94,8 @@ struct World {
     client: Client,
     now: u64,
     asked: BTreeMap<String, Asked>,
-    /// What each has said and heard; the last two say only what is new, under
-    /// a name.
+    /// What each has said and heard. The last two have a name; the first of
+    /// them says only what is new.
     said: [Vec<String>; 4],
 }
 
@@ -95,11 +109,16 @@ impl World {
         [None, None, Some("n"), Some("m")][who]
     }
 
-    async fn begin(&self, who: usize, texts: &[String], new: usize) -> Begun {
+    /// Whether somebody says only what is new.
+    fn says_little(who: usize) -> bool {
+        who == 2
+    }
+
+    async fn begin(&self, who: usize, texts: &[String], new: usize, how: How) -> Begun {
         let name = Self::name(who).map(|name| Name::parse(name).unwrap());
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let mut prompt = said(&texts);
-        if name.is_some() {
+        if how == How::Usual && Self::says_little(who) {
             prompt.messages.drain(..texts.len() - new);
             prompt.question = Some(new - 1);
         }
@@ -109,21 +128,28 @@ impl World {
             message.role = Role::User;
         }
         let (space, name, now) = (self.client.space, name.as_ref(), self.now);
-        let wanted = Wanted { space, name, whole: false, prompt: &prompt, history_rounds: 100, now };
+        let whole = how == How::Whole;
+        let wanted = Wanted { space, name, whole, prompt: &prompt, history_rounds: 100, now };
         self.client.memory.begin(&wanted).await.unwrap()
+    }
+
+    /// Whether a question under a name still waits for its answer.
+    fn waits(&self, name: Option<&str>) -> bool {
+        let waits = |asked: &Asked| !asked.answered && self.now - asked.at < DAY;
+        self.asked.values().any(|asked| asked.after.0.as_deref() == name && waits(asked))
     }
 
     /// What becomes of a request whose last `new` texts are new; checks that
     /// it may be so.
-    async fn request(&mut self, who: usize, texts: &[String], new: usize) -> Option<Box<Thread>> {
+    async fn request(&mut self, who: usize, texts: &[String], new: usize, how: How) -> Option<Box<Thread>> {
         let before = (Self::name(who).map(str::to_owned), texts[..texts.len() - new].to_vec());
-        match self.begin(who, texts, new).await {
+        match self.begin(who, texts, new, how).await {
             Begun::Planned { plan: Plan::Resume { place, new: range, .. }, thread } => {
                 let asked = &self.asked[&place.conversation];
                 assert!(!asked.answered, "answered twice: {asked:?}");
                 assert_eq!(asked.after.0, before.0, "under another name");
                 assert!(
-                    before.0.is_some() || asked.after == before,
+                    (how == How::Usual && Self::says_little(who)) || asked.after == before,
                     "another question: {asked:?}, {texts:?}"
                 );
                 assert!(self.now - asked.at < DAY, "too late: {asked:?}");
@@ -140,17 +166,21 @@ impl World {
                     asked.after == before && (waits || before.0.is_none())
                 };
                 assert!(!self.asked.values().any(open), "{texts:?} began a run: {:?}", self.asked);
+                // Under a name whatever comes meanwhile may be an answer, but
+                // for what says that it is all.
+                let waits = before.0.is_some() && self.waits(before.0.as_deref());
+                assert!(how == How::Whole || !waits, "{texts:?} began a run: {:?}", self.asked);
                 Some(thread)
             }
-            Begun::Planned { plan: Plan::Lost, thread } => {
+            Begun::Planned { plan: Plan::Lost { frees }, thread } => {
                 self.check_lost(&before);
-                let ending = if before.0.is_some() { Ending::Forgotten } else { Ending::Refused };
-                thread.end(ending).store().await.unwrap();
-                // Who was told to start again under a name may do so.
-                for asked in
-                    self.asked.values_mut().filter(|asked| before.0.is_some() && asked.after.0 == before.0)
-                {
-                    asked.answered = true;
+                let frees = frees && before.0.is_some();
+                let waits = self.waits(before.0.as_deref());
+                assert!(!frees || !waits, "{texts:?} ended a question: {:?}", self.asked);
+                thread.end(if frees { Ending::Forgotten } else { Ending::Refused }).store().await.unwrap();
+                if frees {
+                    // Who is told to start again does.
+                    self.said[who].clear();
                 }
                 None
             }
@@ -177,6 +207,11 @@ impl World {
         resumed: Option<String>,
         end: End,
     ) {
+        // Under a name there is one at most.
+        if let (Some(name), End::Asks(_) | End::Ends | End::Dies) = (Self::name(who), end) {
+            let under_it = |asked: &&mut Asked| asked.after.0.as_deref() == Some(name);
+            self.asked.values_mut().filter(under_it).for_each(|asked| asked.answered = true);
+        }
         let ending = match end {
             End::Asks(which) => {
                 let event = format!("event {}", self.asked.len());
@@ -238,18 +273,18 @@ impl World {
                 if Self::name(who).is_some() && !self.said[who].is_empty() {
                     return;
                 }
-                if let Some(thread) = self.request(who, &texts, 1).await {
+                if let Some(thread) = self.request(who, &texts, 1, How::Usual).await {
                     self.end(who, texts, thread, None, end).await;
                 }
             }
             Step::Say { who, word, end } | Step::SayTwice { who, word, end } => {
                 let mut texts = self.said[who].clone();
                 texts.push(WORDS[word].to_owned());
-                let first = self.request(who, &texts, 1).await;
+                let first = self.request(who, &texts, 1, How::Usual).await;
                 let resumed = self.answered(&known);
                 if matches!(step, Step::SayTwice { .. }) {
                     // Checks that it resumes nothing again.
-                    if let Some(second) = self.request(who, &texts, 1).await {
+                    if let Some(second) = self.request(who, &texts, 1, How::Usual).await {
                         second.end(Ending::Failed).store().await.unwrap();
                     }
                 }
@@ -259,19 +294,25 @@ impl World {
             }
             Step::Again { who, turn, word } => {
                 let questions = self.said[who].len() / 2;
-                if questions == 0 || Self::name(who).is_some() {
+                if questions == 0 {
                     return;
                 }
                 let mut texts = self.said[who][..2 * (turn.index(questions) + 1)].to_vec();
                 texts.push(WORDS[word].to_owned());
-                if let Some(thread) = self.request(who, &texts, 1).await {
+                if let Some(thread) = self.request(who, &texts, 1, How::All).await {
                     thread.end(Ending::Failed).store().await.unwrap();
+                }
+            }
+            Step::SayAlone { who, word, end } => {
+                let texts = vec![WORDS[word].to_owned()];
+                if let Some(thread) = self.request(who, &texts, 1, How::Whole).await {
+                    self.end(who, texts, thread, None, end).await;
                 }
             }
             Step::SayMuch { who } => {
                 let mut texts = self.said[who].clone();
                 texts.extend(["x".to_owned(), "y".to_owned()]);
-                if let Some(thread) = self.request(who, &texts, 2).await {
+                if let Some(thread) = self.request(who, &texts, 2, How::Usual).await {
                     thread.end(Ending::Failed).store().await.unwrap();
                 }
             }
@@ -304,23 +345,23 @@ async fn a_question_that_waits_no_more_is_in_the_way_of_none() {
     for who in [0, 1] {
         world.step(Step::Begin { who, word: 0, end: End::Asks(0) }).await;
     }
-    assert!(matches!(world.begin(0, &answer, 1).await, Begun::Lost));
+    assert!(matches!(world.begin(0, &answer, 1, How::Usual).await, Begun::Lost));
     // So are two of different days.
     world.now += 2 * DAY;
     world.step(Step::Begin { who: 0, word: 0, end: End::Asks(0) }).await;
     world.now += 2 * 3600;
     world.step(Step::Begin { who: 1, word: 0, end: End::Asks(0) }).await;
     for _ in 0..2 {
-        assert!(matches!(world.begin(0, &answer, 1).await, Begun::Lost));
+        assert!(matches!(world.begin(0, &answer, 1, How::Usual).await, Begun::Lost));
     }
     // But once the one waits no more, the other is answered.
     world.now += DAY - 3600;
-    let thread = world.request(0, &answer, 1).await.expect("resumed");
+    let thread = world.request(0, &answer, 1, How::Usual).await.expect("resumed");
     assert_eq!(thread.note().to_string(), "resumed");
     assert!(world.asked["event 3"].answered);
     thread.end(Ending::Ran).store().await.unwrap();
     // And the late answer to the first begins no run.
-    assert!(matches!(world.begin(1, &answer, 1).await, Begun::Lost));
+    assert!(matches!(world.begin(1, &answer, 1, How::Usual).await, Begun::Lost));
 }
 
 #[tokio::test]
@@ -341,11 +382,11 @@ async fn a_question_that_coze_has_forgotten_or_that_led_to_another_was_asked_all
     world.step(Step::Begin { who: 0, word: 0, end: End::Asks(0) }).await;
     world.step(Step::Say { who: 0, word: 1, end: End::Asks(1) }).await;
     let (first, second) = (texts(&["a", "where?", "b"]), texts(&["a", "where?", "b", "when?", "c"]));
-    assert!(matches!(world.begin(0, &first, 1).await, Begun::Lost));
-    let thread = world.request(0, &second, 1).await.expect("resumed");
+    assert!(matches!(world.begin(0, &first, 1, How::Usual).await, Begun::Lost));
+    let thread = world.request(0, &second, 1, How::Usual).await.expect("resumed");
     thread.end(Ending::Forgotten).store().await.unwrap();
     for late in [first, second] {
-        assert!(matches!(world.begin(0, &late, 1).await, Begun::Lost), "{late:?}");
+        assert!(matches!(world.begin(0, &late, 1, How::Usual).await, Begun::Lost), "{late:?}");
     }
 }
 
@@ -353,7 +394,7 @@ async fn a_question_that_coze_has_forgotten_or_that_led_to_another_was_asked_all
 async fn a_question_that_was_cut_stands_where_its_client_was_told_it() {
     let world = World::new();
     let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
-    let Begun::Planned { mut thread, .. } = world.begin(0, &texts(&["a"]), 1).await else {
+    let Begun::Planned { mut thread, .. } = world.begin(0, &texts(&["a"]), 1, How::Usual).await else {
         panic!("planned")
     };
     thread.hear(&Text::Plain("where? here".into()));
@@ -361,7 +402,7 @@ async fn a_question_that_was_cut_stands_where_its_client_was_told_it() {
     thread.ask(Question { run: true, asked_at: world.now, ..Question::default() });
     let chat = Chat { conversation: "event", section: None, id: "event" };
     thread.end(Ending::Answered { chat, asked: true }).store().await.unwrap();
-    assert!(matches!(world.begin(0, &texts(&["a", "where?", "b"]), 1).await, Begun::Lost));
-    let other = world.begin(0, &texts(&["a", "who?", "b"]), 1).await;
+    assert!(matches!(world.begin(0, &texts(&["a", "where?", "b"]), 1, How::Usual).await, Begun::Lost));
+    let other = world.begin(0, &texts(&["a", "who?", "b"]), 1, How::Usual).await;
     assert!(matches!(other, Begun::Planned { plan: Plan::Fresh, .. }), "{other:?}");
 }

@@ -100,21 +100,32 @@ async fn answer(
         Identity::Key(_) | Identity::Anonymous => None,
     };
     let turn = Turn { context, caller, model: &model, user: user.as_deref(), caller_token };
-    let placed = turn.place(&headers, &naming, &prompt, request.choices).await?;
+    let placed = match turn.place(&headers, &naming, &prompt, request.choices).await {
+        Ok(placed) => placed,
+        Err(refusal) => {
+            let (error, remarks) = *refusal;
+            return Ok(remarks.on(error.into_response()));
+        }
+    };
     context.journal.note(|facts| facts.memory = Some(Memorised::of(placed.note)));
     // Of a workflow nothing may be kept, so that only the client's own name
     // holds.
     let has_name = model.target.callee.converses() || naming.name.is_some();
     let name = placed.lent.as_ref().filter(|_| has_name).map(|lent| lent.name());
+    let is_named = naming.name.is_some();
+    let mut remarks = Remarks { name, note: Some(placed.note), ..Remarks::default() };
     // What answers a question starts nothing.
     let starts = !matches!(model.target.callee, Callee::Bot(_)) && placed.note.mode != Mode::Resumed;
     let ignores_parameters = request.ask.given.parameters.is_some() && !starts;
-    let (mut order, trimmed) = turn.order(placed, prompt, &request).await?;
+    let (mut order, trimmed) = match turn.order(placed, prompt, &request).await {
+        Ok(order) => order,
+        Err(error) => return Ok(remarks.failed(is_named).on(error.into_response())),
+    };
     order.meter = permit.meter();
     // There may be megabytes in it, and the answer may take long.
     drop(request.ask);
-    let mut remarks = Remarks { ignored: request.ignored, trimmed, name, note: None };
-    if model.memory == Memory::Off && naming.name.is_some() {
+    (remarks.ignored, remarks.trimmed) = (request.ignored, trimmed);
+    if model.memory == Memory::Off && is_named {
         remarks.ignored.push("conversation_id");
     }
     if ignores_parameters {
@@ -134,20 +145,15 @@ async fn answer(
     };
     let failed = answered.is_err();
     // An error, too, says which conversation it is about.
-    let mut response = answered.unwrap_or_else(ApiError::into_response);
+    let response = answered.unwrap_or_else(ApiError::into_response);
     context.journal.note(|facts| {
         if let Some(memory) = &facts.memory {
             remarks.note = Some(memory.note);
             remarks.trimmed = remarks.trimmed.max(memory.trimmed);
         }
     });
-    let goes_on = |note: Note| matches!(note.mode, Mode::Continued | Mode::Resumed);
-    if failed && naming.name.is_none() && !remarks.note.is_some_and(goes_on) {
-        // A beginning came to nothing, and nobody will know it.
-        remarks.name = None;
-    }
-    remarks.apply(response.headers_mut());
-    Ok(response)
+    let remarks = if failed { remarks.failed(is_named) } else { remarks };
+    Ok(remarks.on(response))
 }
 
 /// What the bot is shown of a request.
@@ -246,6 +252,21 @@ fn context_length_exceeded(why: &str) -> ApiError {
 }
 
 impl Remarks {
+    /// The same of a turn that has failed.
+    fn failed(mut self, is_named: bool) -> Self {
+        let goes_on = |note: Note| matches!(note.mode, Mode::Continued | Mode::Resumed);
+        if !is_named && !self.note.is_some_and(goes_on) {
+            // A beginning came to nothing, and nobody will know it.
+            self.name = None;
+        }
+        self
+    }
+
+    fn on(self, mut response: Response) -> Response {
+        self.apply(response.headers_mut());
+        response
+    }
+
     fn apply(self, headers: &mut HeaderMap) {
         if !self.ignored.is_empty()
             && let Ok(value) = HeaderValue::try_from(self.ignored.join(", "))

@@ -55,20 +55,26 @@ impl Run {
             return false;
         }
         let Some(again) = &mut self.again else { return false };
-        let Some((call, token)) = again.call.clone() else { return false };
+        if again.call.is_none() {
+            return false;
+        }
         let Some(pause) = again.next() else { return false };
         tracing::debug!(?pause, "Coze runs another chat in the conversation; the call is made again");
+        self.phase = Phase::Pausing(Box::pin(tokio::time::sleep(pause)));
+        (self.decoder, self.reader) = (sse::Decoder::default(), Reader::of(&self.target.callee));
+        true
+    }
+
+    /// The pause is over: makes the call again.
+    pub(super) fn call_again(&mut self) {
+        let call = self.again.as_ref().and_then(|again| again.call.clone());
+        let (call, token) = call.expect("without a call to make there is no pause");
         let opening = match token {
             Some(token) => open_with(self.target.clone(), call, token),
             None => open(self.target.clone(), call, self.caller_token.clone()),
         };
-        self.phase = Phase::Opening(Box::pin(async move {
-            tokio::time::sleep(pause).await;
-            opening.await
-        }));
-        (self.decoder, self.reader) = (sse::Decoder::default(), Reader::of(&self.target.callee));
+        self.phase = Phase::Opening(opening);
         self.clocks.restart();
-        true
     }
 }
 

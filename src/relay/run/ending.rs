@@ -144,7 +144,7 @@ impl Run {
     /// Ends a run that failed, or begins it again.
     pub(super) fn failed(&mut self, mut failure: Failure) -> Result<(), Failure> {
         // Before that nothing was sent that a conversation could know of.
-        let unsent = matches!(self.phase, Phase::Uploading(_));
+        let unsent = self.phase.is_unsent();
         if self.tries_again(&failure) || self.sends_again(&failure) {
             return Ok(());
         }
@@ -293,17 +293,10 @@ impl Run {
 impl Drop for Run {
     fn drop(&mut self) {
         let answered = matches!(self.phase, Phase::Counting(_, Finish::Completed));
-        let unsent = matches!(self.phase, Phase::Uploading(_));
+        let unsent = self.phase.is_unsent();
         self.settle(!unsent);
-        match std::mem::replace(&mut self.phase, Phase::Over) {
-            Phase::Remembering(remembering, _) => self.relay.spawn(async move {
-                remembering.await;
-            }),
-            phase => {
-                self.phase = phase;
-                self.abandon();
-            }
-        }
+        // What is on its way to the store gets there all the same.
+        self.abandon();
         let end = match () {
             () if answered => Ended::Answered,
             () if unsent => Ended::Refused,

@@ -253,7 +253,7 @@ async fn where_coze_cannot_say_whether_it_asked_a_cut_answer_goes_on_as_one() {
 }
 
 /// A bot's form: what its stream says, and what Coze has kept of it.
-fn form(asked_at: u64) -> (String, String) {
+pub(super) fn form(asked_at: u64) -> (String, String) {
     let fields = r#"[{"type":"string","name":"city","required":true},{"type":"string","name":"day"}]"#;
     let card = json!({"content_type": "form_schema", "content": fields}).to_string();
     let message = |kind: &str, content: &str, content_type: &str| {

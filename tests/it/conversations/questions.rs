@@ -1,9 +1,12 @@
 //! Questions that a bot asks back: who may answer them.
 
+use cozeway::simulator::Script;
 use serde_json::json;
 
+use super::cut::form;
 use super::usual;
-use crate::support::{Talk, turns};
+use crate::support::{SCRIPTED, Talk, turns};
+use crate::uploads::{inline, text, uploads, user};
 
 const QUESTION: &str = "Which city would you like to know the weather of?";
 const ANSWER: &str = "The weather in Paris will be sunny.";
@@ -102,4 +105,20 @@ async fn an_edited_chat_is_no_answer() {
     assert_eq!((said.note(), said.text()), ("replayed; reason=edited", QUESTION));
     let said = talk.says(&["weather?", QUESTION, "Paris"]).await;
     assert_eq!((said.note(), said.text()), ("resumed", ANSWER), "the question still waits");
+}
+
+#[tokio::test]
+async fn an_image_that_does_not_fill_in_a_form_is_not_uploaded() {
+    let (coze, gateway) = usual().await;
+    let talk = Talk::new(&gateway, &coze, "scripted").named("my form");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    coze.simulator.script(SCRIPTED, Script::transcript(form(now).0));
+    assert_eq!(talk.says(&["weather?"]).await.text(), "city (string)\nday (string)");
+    for parts in [vec![text("Paris")], vec![text("Paris"), inline("map")]] {
+        let refused = talk.sends(json!([user(&parts)])).await;
+        assert_eq!((refused.error(), uploads(&coze)), ((400, "invalid_value"), 0));
+        assert_eq!((refused.name(), refused.note()), ("my%20form", "resumed"));
+    }
+    let filled = talk.sends(json!([user(&[text("city: Paris\nday: Monday"), inline("map")])])).await;
+    assert_eq!((filled.note(), uploads(&coze)), ("resumed", 1));
 }

@@ -68,6 +68,14 @@ impl Gateway {
         Self::run(shell, |folder| std::fs::write(folder.join("cozeway.toml"), text).unwrap()).await
     }
 
+    /// A gateway that has memory of a megabyte and more from the system, and
+    /// gives it back as soon as it is free: glibc's allocator would keep some.
+    pub(crate) async fn with_plain_memory(text: &str) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cozeway"));
+        command.env("MALLOC_MMAP_THRESHOLD_", "1000000");
+        Self::run(command, |folder| std::fs::write(folder.join("cozeway.toml"), text).unwrap()).await
+    }
+
     async fn run(command: Command, prepare: impl FnOnce(&Path)) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);

@@ -296,3 +296,45 @@ async fn a_first_question_survives_a_kill_right_behind_it() {
         assert_eq!((second.text(), second.note()), (WHEN, "resumed"), "{number}");
     }
 }
+
+#[tokio::test]
+async fn under_a_name_only_its_answer_ends_a_question() {
+    let (coze, gateway) = start().await;
+    let talk = Talk::new(&gateway, &coze, "trip").named("mine");
+    let turns = ["plan a trip", WHERE, "Oslo", WHEN, "winter", FORM, "days: 3\nname: Ann", PLAN];
+    assert_eq!(talk.says(&turns[..1]).await.text(), WHERE);
+    assert_eq!(talk.says(&turns[..3]).await.text(), WHEN);
+    let user = |text: &str| json!({"role": "user", "content": text});
+    let system = json!([{"role": "system", "content": "S"}, user("winter")]);
+    let two = json!([user("hm"), user("winter")]);
+    for _ in 0..2 {
+        for refused in
+            [talk.says(&turns[..3]).await, talk.sends(system.clone()).await, talk.sends(two.clone()).await]
+        {
+            assert_eq!(refused.error(), (409, "conversation_lost"));
+            assert_eq!((refused.name(), refused.note()), ("mine", "resumed; reason=question"));
+        }
+    }
+    let third = talk.says(&turns[..5]).await;
+    assert_eq!((third.text(), third.note()), (FORM, "resumed"));
+    assert_eq!(talk.says(&turns[..7]).await.text(), PLAN);
+    // Its answer is in no case one more beginning.
+    for _ in 0..2 {
+        assert_eq!(talk.says(&turns[..7]).await.error(), (409, "conversation_lost"));
+    }
+    assert_eq!(runs(&coze), (1, 3));
+    let another = talk.says(&[&turns[..], &["another trip"]].concat()).await;
+    assert_eq!((another.text(), another.note()), (WHERE, "new"));
+}
+
+#[tokio::test]
+async fn under_a_name_a_message_that_is_all_of_the_transcript_begins_a_run() {
+    let (coze, gateway) = start().await;
+    let talk = Talk::new(&gateway, &coze, "trip").named("mine");
+    let whole = talk.with("x-conversation-mode", "transcript");
+    for number in 1..=3 {
+        let begun = whole.says(&["plan a trip"]).await;
+        assert_eq!((begun.text(), begun.note(), runs(&coze)), (WHERE, "new", (number, 0)));
+    }
+    assert_eq!(talk.says(&["plan a trip", WHERE, "Oslo"]).await.text(), WHEN);
+}

@@ -4,10 +4,10 @@
 use http::{HeaderMap, HeaderName};
 
 use super::naming::Naming;
-use super::{context_length_exceeded, refused};
+use super::{Remarks, context_length_exceeded, refused};
 use crate::access::Caller;
 use crate::catalog::{Memory, Model, Overflow};
-use crate::conversation::{Ending, Plan, Reason, Space, Wanted};
+use crate::conversation::{Ending, Name, Plan, Reason, Space, Wanted};
 use crate::coze;
 use crate::coze::chat::user_id;
 use crate::coze::workflow::Answering;
@@ -30,14 +30,15 @@ pub(super) struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// Finds the conversation that a prompt belongs to.
+    /// Finds the conversation that a prompt belongs to. An error has with it
+    /// what is said of the conversation.
     pub(super) async fn place(
         &self,
         headers: &HeaderMap,
         naming: &Naming,
         prompt: &Prompt,
         choices: usize,
-    ) -> Result<Placed, ApiError> {
+    ) -> Result<Placed, Box<(ApiError, Remarks)>> {
         let first = !prompt.messages.iter().any(|message| message.role == Role::Assistant);
         let target = &self.model.target;
         let detached = |reason| Ok(Placed::detached(unremembered(first, reason)));
@@ -72,26 +73,37 @@ impl Turn<'_> {
             wait: self.context.snapshot.server.conversation_wait,
         };
         let app = &self.context.app;
+        let named = |error, note| {
+            let name = naming.name.as_ref().and_then(Name::text);
+            Err(Box::new((error, Remarks { name, note, ..Remarks::default() })))
+        };
         match app.relay.place(&app.conversations, &wanted, asking).await {
             Ok(placed) if choices > 1 => {
                 let answers = matches!(placed.plan, Plan::Resume { .. });
                 if let Some(lent) = placed.lent {
                     lent.end(Ending::Refused).await;
                 }
-                if answers { Err(one_answer()) } else { detached(Reason::Choices) }
+                if answers { named(one_answer(), None) } else { detached(Reason::Choices) }
             }
             Ok(placed) => Ok(placed),
-            Err(Unplaced::NotFound) => Err(ApiError::conversation_not_found()),
+            Err(Unplaced::NotFound) => {
+                Err(Box::new((ApiError::conversation_not_found(), Remarks::default())))
+            }
             Err(Unplaced::Away(why)) => {
                 self.context.journal.note(|facts| facts.detail = Some(why));
                 match naming.name {
                     // Nor would it be known which question this answers.
-                    None if !first && app.relay.has_seen_ask(target) => Err(ApiError::state_unavailable()),
-                    Some(_) => Err(ApiError::state_unavailable()),
+                    None if !first && app.relay.has_seen_ask(target) => {
+                        named(ApiError::state_unavailable(), None)
+                    }
+                    Some(_) => named(ApiError::state_unavailable(), None),
                     None => detached(Reason::StateUnavailable),
                 }
             }
-            Err(Unplaced::Failed(failure)) => Err(self.failed(&failure)),
+            Err(Unplaced::Failed(failure, note)) => {
+                let note = note.filter(|_| naming.name.is_some());
+                named(self.failed(&failure), note)
+            }
         }
     }
 
@@ -111,7 +123,7 @@ impl Turn<'_> {
         };
         let already = held.len();
         let (mut sent, conversation, whole) = match plan {
-            Plan::Detached | Plan::Fresh | Plan::Lost => (prompt, None, None),
+            Plan::Detached | Plan::Fresh | Plan::Lost { .. } => (prompt, None, None),
             Plan::Continue { place, new, .. } | Plan::Resume { place, new, .. } => {
                 let replayable = self.model.target.callee.converses();
                 let whole = replayable && lent.as_ref().is_some_and(|lent| lent.has_all());
