@@ -8,6 +8,7 @@ mod authenticate;
 mod body;
 mod catch;
 mod cors;
+mod descriptions;
 mod heartbeat;
 mod journal;
 mod lifecycle;
@@ -37,6 +38,7 @@ use crate::conversation::{Conversations, Record};
 use crate::openai::ApiError;
 use crate::relay::{Leftovers, Relay};
 use crate::telemetry::metrics::Metrics;
+use descriptions::Descriptions;
 use journal::Journal;
 use lifecycle::Lifecycle;
 pub use lifecycle::Phase;
@@ -54,6 +56,8 @@ pub struct App {
     limits: Arc<Limits>,
     /// Who sends wrong keys.
     guard: Guard,
+    /// What agents are told about models.
+    descriptions: Descriptions,
     /// When the gateway started, in seconds since 1970.
     created: u64,
 }
@@ -71,6 +75,7 @@ impl App {
             metrics: Arc::new(Metrics::new()),
             limits: Arc::new(limits),
             guard: Guard::default(),
+            descriptions: Descriptions::default(),
             created: respond::unix_seconds(),
         }
     }

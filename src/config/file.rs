@@ -6,6 +6,7 @@
 
 mod bot;
 mod model;
+mod tool;
 
 use std::time::Duration;
 

@@ -112,6 +112,7 @@ pub fn from_environment(env: Env<'_>) -> Result<Snapshot, Faults> {
             memory: Memory::default(),
             history_rounds: None,
             cleanup: false,
+            parameters: Vec::new(),
         }],
         keys: Vec::new(),
         limits: Quota::default(),

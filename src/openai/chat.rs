@@ -4,10 +4,12 @@ mod chunk;
 mod completion;
 mod extras;
 pub mod request;
+mod tool;
 
 pub use chunk::{Encoder, comment, error_event};
 pub use completion::{body, usage};
 pub use request::Request;
+pub use tool::tool_answer;
 
 /// What every chunk of a stream, and a whole completion, begin with.
 #[derive(Clone, Debug)]

@@ -84,6 +84,9 @@ fn one(
     report: &mut Report,
 ) -> Option<Model> {
     let callee = callee::build(table.runs, &table.system, report);
+    if let Some(callee) = &callee {
+        callee::check_tool(callee, &table.system, &table.parameters, report);
+    }
     let own = token::build(table.token, base, report);
     let entry = find(&table.name, &table.deployment, deployments, report)?;
     let token = token_of(&table.name, own, entry, mode, report);
@@ -98,6 +101,7 @@ fn one(
         overflow: table.overflow,
         memory: table.memory,
         cleanup: table.cleanup,
+        parameters: table.parameters.into_iter().map(|parameter| parameter.value).collect(),
         history_rounds: table.history_rounds.map_or(DEFAULT_HISTORY_ROUNDS, NonZeroU32::get),
     })
 }

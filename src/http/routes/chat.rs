@@ -24,17 +24,17 @@ use crate::http::{Context, body, respond};
 use crate::openai::ApiError;
 use crate::openai::chat::{self, Encoder, Head, Request};
 use crate::relay::Order;
-use crate::turn::{Prompt, Reasoning};
+use crate::turn::{Prompt, Reasoning, Reply};
 use naming::Naming;
 use turn::Turn;
 
 /// What the answer's head says beside the answer.
 #[derive(Debug, Default)]
-struct Remarks {
+pub(super) struct Remarks {
     ignored: Vec<&'static str>,
     trimmed: usize,
     /// What the conversation is called.
-    name: Option<String>,
+    pub(super) name: Option<String>,
     /// What became of it.
     note: Option<Note>,
 }
@@ -67,52 +67,11 @@ async fn answer(
         .snapshot
         .resolve(caller, &request.model)
         .map_err(|error| respond::unresolved(error, &request.model))?;
-    context.journal.note(|facts| {
-        facts.model = Some(Arc::clone(&model));
-        facts.stream = Some(request.stream);
-        facts.choices = Some(request.choices);
-    });
-    if request.ask.given.extras.is_some() && !caller.may_set_coze_fields() {
-        return Err(ApiError::bad_request(
-            "unsupported_parameter",
-            Some("coze".to_owned()),
-            "This key may not set Coze's fields: that takes allow_coze_fields in its entry.",
-        ));
-    }
-    let naming = Naming::of(&headers, &request)?;
-    let prompt = prompt(&model, &request)?;
-    if naming.name.is_some() && request.choices > 1 && model.memory != Memory::Off {
-        return Err(ApiError::bad_request(
-            "invalid_value",
-            Some("n".to_owned()),
-            "'n' must be 1 in a conversation with a name: only one answer can go on.",
-        ));
-    }
-    let permit = admission.admit(request.choices).await?;
-    let user = request.ask.user.clone().or_else(|| caller.user_in(&headers));
-    let caller_token = match caller.identity() {
-        Identity::CozeToken(token) => Some(token.clone()),
-        Identity::Key(_) | Identity::Anonymous => None,
-    };
-    let turn = Turn { context, caller, model: &model, user: user.as_deref(), caller_token };
-    let placed = turn.place(&headers, &naming, &prompt, request.choices).await?;
-    context.journal.note(|facts| facts.memory = Some(Memorised::of(placed.note)));
+    let Prepared { order, permit, mut remarks, named, name } =
+        prepare(context, caller, admission, &headers, &model, &request).await?;
     // Of a workflow nothing may be kept, so that only the client's own name
     // holds.
-    let has_name = model.target.callee.converses() || naming.name.is_some();
-    let name = placed.lent.as_ref().filter(|_| has_name).map(|lent| lent.name());
-    // What answers a question starts nothing.
-    let starts = !matches!(model.target.callee, Callee::Bot(_)) && placed.note.mode != Mode::Resumed;
-    let ignores_parameters = request.ask.given.parameters.is_some() && !starts;
-    let (mut order, trimmed) = turn.order(placed, prompt, &request).await?;
-    order.meter = permit.meter();
-    let mut remarks = Remarks { ignored: request.ignored, trimmed, name, note: None };
-    if model.memory == Memory::Off && naming.name.is_some() {
-        remarks.ignored.push("conversation_id");
-    }
-    if ignores_parameters {
-        remarks.ignored.push("parameters");
-    }
+    remarks.name = name.filter(|_| named || model.target.callee.converses());
     let head = Head {
         id: format!("chatcmpl-{}", uuid::Uuid::now_v7().simple()),
         created: respond::unix_seconds(),
@@ -127,19 +86,78 @@ async fn answer(
     let failed = answered.is_err();
     // An error, too, says which conversation it is about.
     let mut response = answered.unwrap_or_else(ApiError::into_response);
-    context.journal.note(|facts| {
-        if let Some(memory) = &facts.memory {
-            remarks.note = Some(memory.note);
-            remarks.trimmed = remarks.trimmed.max(memory.trimmed);
-        }
-    });
-    let goes_on = |note: Note| matches!(note.mode, Mode::Continued | Mode::Resumed);
-    if failed && naming.name.is_none() && !remarks.note.is_some_and(goes_on) {
-        // A beginning came to nothing, and nobody will know it.
-        remarks.name = None;
-    }
+    remarks.conclude(context, failed && !named);
     remarks.apply(response.headers_mut());
     Ok(response)
+}
+
+/// What is to be run for a request, by whatever route it came.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) order: Order,
+    pub(super) permit: Permit,
+    /// All but what becomes of the conversation.
+    pub(super) remarks: Remarks,
+    /// Whether the request names its conversation.
+    pub(super) named: bool,
+    /// What the conversation is called, if it is one that is remembered.
+    pub(super) name: Option<String>,
+}
+
+/// Checks a request, lets it in, and finds the conversation that it belongs
+/// to.
+pub(super) async fn prepare(
+    context: &Context,
+    caller: &Caller,
+    admission: &Admission<'_>,
+    headers: &HeaderMap,
+    model: &Arc<Model>,
+    request: &Request,
+) -> Result<Prepared, ApiError> {
+    context.journal.note(|facts| {
+        facts.model = Some(Arc::clone(model));
+        facts.stream = Some(request.stream);
+        facts.choices = Some(request.choices);
+    });
+    if request.ask.given.extras.is_some() && !caller.may_set_coze_fields() {
+        return Err(ApiError::bad_request(
+            "unsupported_parameter",
+            Some("coze".to_owned()),
+            "This key may not set Coze's fields: that takes allow_coze_fields in its entry.",
+        ));
+    }
+    let naming = Naming::of(headers, request)?;
+    let prompt = prompt(model, request)?;
+    if naming.name.is_some() && request.choices > 1 && model.memory != Memory::Off {
+        return Err(ApiError::bad_request(
+            "invalid_value",
+            Some("n".to_owned()),
+            "'n' must be 1 in a conversation with a name: only one answer can go on.",
+        ));
+    }
+    let permit = admission.admit(request.choices).await?;
+    let user = request.ask.user.clone().or_else(|| caller.user_in(headers));
+    let caller_token = match caller.identity() {
+        Identity::CozeToken(token) => Some(token.clone()),
+        Identity::Key(_) | Identity::Anonymous => None,
+    };
+    let turn = Turn { context, caller, model, user: user.as_deref(), caller_token };
+    let placed = turn.place(headers, &naming, &prompt, request.choices).await?;
+    context.journal.note(|facts| facts.memory = Some(Memorised::of(placed.note)));
+    let name = placed.lent.as_ref().map(|lent| lent.name());
+    // What answers a question starts nothing.
+    let starts = !matches!(model.target.callee, Callee::Bot(_)) && placed.note.mode != Mode::Resumed;
+    let ignores_parameters = request.ask.given.parameters.is_some() && !starts;
+    let (mut order, trimmed) = turn.order(placed, prompt, request).await?;
+    order.meter = permit.meter();
+    let mut remarks = Remarks { ignored: request.ignored.clone(), trimmed, ..Remarks::default() };
+    if model.memory == Memory::Off && naming.name.is_some() {
+        remarks.ignored.push("conversation_id");
+    }
+    if ignores_parameters {
+        remarks.ignored.push("parameters");
+    }
+    Ok(Prepared { order, permit, remarks, named: naming.name.is_some(), name })
 }
 
 /// What the bot is shown of a request.
@@ -176,6 +194,13 @@ async fn stream(context: &Context, order: Order, encoder: Encoder, permit: Permi
 }
 
 async fn whole(context: &Context, order: Order, head: &Head, reasoning: Reasoning, permit: Permit) -> Answer {
+    let replies = replies(context, order).await?;
+    let response = respond::json(chat::body(head, &replies, reasoning));
+    Ok(response.map(|body| Body::new(Held::new(body, permit))))
+}
+
+/// The whole answers to an order, noted in the journal.
+pub(super) async fn replies(context: &Context, order: Order) -> Result<Vec<Reply>, ApiError> {
     let caller_owns_token = order.caller_token.is_some();
     let mut turn = context.app.relay.start(order);
     let replies = turn.replies().await;
@@ -193,8 +218,7 @@ async fn whole(context: &Context, order: Order, head: &Head, reasoning: Reasonin
         }
         facts.usage = chat::usage(&replies);
     });
-    let response = respond::json(chat::body(head, &replies, reasoning));
-    Ok(response.map(|body| Body::new(Held::new(body, permit))))
+    Ok(replies)
 }
 
 fn refused(error: &Refused) -> ApiError {
@@ -224,7 +248,22 @@ fn context_length_exceeded(why: &str) -> ApiError {
 }
 
 impl Remarks {
-    fn apply(self, headers: &mut HeaderMap) {
+    /// Adds what the turn has made of its conversation. One that came to
+    /// nothing has no name, unless it went on.
+    pub(super) fn conclude(&mut self, context: &Context, came_to_nothing: bool) {
+        context.journal.note(|facts| {
+            if let Some(memory) = &facts.memory {
+                self.note = Some(memory.note);
+                self.trimmed = self.trimmed.max(memory.trimmed);
+            }
+        });
+        let goes_on = |note: Note| matches!(note.mode, Mode::Continued | Mode::Resumed);
+        if came_to_nothing && !self.note.is_some_and(goes_on) {
+            self.name = None;
+        }
+    }
+
+    pub(super) fn apply(self, headers: &mut HeaderMap) {
         if !self.ignored.is_empty()
             && let Ok(value) = HeaderValue::try_from(self.ignored.join(", "))
         {
