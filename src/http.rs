@@ -6,6 +6,7 @@
 mod admit;
 mod authenticate;
 mod body;
+mod calls;
 mod catch;
 mod cors;
 mod descriptions;
@@ -38,6 +39,7 @@ use crate::conversation::{Conversations, Record};
 use crate::openai::ApiError;
 use crate::relay::{Leftovers, Relay};
 use crate::telemetry::metrics::Metrics;
+use calls::Calls;
 use descriptions::Descriptions;
 use journal::Journal;
 use lifecycle::Lifecycle;
@@ -58,6 +60,8 @@ pub struct App {
     guard: Guard,
     /// What agents are told about models.
     descriptions: Descriptions,
+    /// Calls of tools that can be called off.
+    calls: Calls,
     /// When the gateway started, in seconds since 1970.
     created: u64,
 }
@@ -76,6 +80,7 @@ impl App {
             limits: Arc::new(limits),
             guard: Guard::default(),
             descriptions: Descriptions::default(),
+            calls: Calls::default(),
             created: respond::unix_seconds(),
         }
     }

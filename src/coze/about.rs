@@ -41,7 +41,10 @@ mod tests {
     #[test]
     fn a_bot_is_what_it_is_described_as() {
         for (body, said) in [
-            (r#"{"data":{"bot_id":"1","name":"n","description":" books\ntables "},"code":0}"#, Some("books\ntables")),
+            (
+                r#"{"data":{"bot_id":"1","name":"n","description":" books\ntables "},"code":0}"#,
+                Some("books\ntables"),
+            ),
             (r#"{"data":{"name":"Helper","description":""}}"#, Some("Helper")),
             (r#"{"data":{"name":null}}"#, None),
             (r#"{"code":100000000,"msg":"no"}"#, None),

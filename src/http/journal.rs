@@ -308,7 +308,8 @@ impl Journal {
                 )
             };
         }
-        let broke_in_band = outcome == "failed" && status < 400;
+        // What an agent did wrong is told in band too, but is no failure.
+        let broke_in_band = facts.failure.is_some() && status < 400;
         match (self.route, status) {
             // They come all the time, from programs that look for themselves.
             ("/healthz" | "/readyz" | "/metrics", _) => line!(debug),

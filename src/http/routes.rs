@@ -2,6 +2,7 @@
 
 mod chat;
 mod health;
+mod mcp;
 mod metrics;
 mod models;
 mod openapi;
@@ -28,6 +29,7 @@ pub(super) fn router() -> Router {
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::scrape))
         .route("/openapi.json", get(openapi::document))
+        .route("/mcp", post(mcp::answer))
         .route("/tools/openapi.json", get(tools::describe))
         .route("/tools/{*model}", post(tools::call))
         .fallback(unknown_url)

@@ -105,9 +105,11 @@ async fn answer(
 fn object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => {
-            Err(ApiError::bad_request("invalid_type", None, "The body must be an object: {\"message\": \"…\"}."))
-        }
+        Ok(_) => Err(ApiError::bad_request(
+            "invalid_type",
+            None,
+            "The body must be an object: {\"message\": \"…\"}.",
+        )),
         Err(error) => {
             let says = format!("The body is not valid JSON: {error}.");
             Err(ApiError::bad_request("invalid_json", None, says))

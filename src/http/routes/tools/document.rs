@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use http::header::HOST;
 use http::uri::Authority;
-use percent_encoding::{NON_ALPHANUMERIC, AsciiSet, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
 use super::{Tool, schema};
@@ -66,7 +66,8 @@ fn summary(model: &Model) -> String {
 /// that it may say what it likes.
 pub(super) fn base(headers: &HeaderMap, has_tls: bool) -> String {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let first = |list: Option<&'_ str>| list.and_then(|list| list.split(',').next()).map(|one| one.trim().to_owned());
+    let first =
+        |list: Option<&'_ str>| list.and_then(|list| list.split(',').next()).map(|one| one.trim().to_owned());
     let scheme = match first(text("x-forwarded-proto")).as_deref() {
         Some("https") => "https",
         Some("http") => "http",
@@ -93,7 +94,11 @@ mod tests {
             (&[("host", "x.example:8787")][..], false, "http://x.example:8787/tools"),
             (&[("host", "x.example")], true, "https://x.example/tools"),
             (
-                &[("host", "inner"), ("x-forwarded-proto", "https, http"), ("x-forwarded-host", "outer.example")],
+                &[
+                    ("host", "inner"),
+                    ("x-forwarded-proto", "https, http"),
+                    ("x-forwarded-host", "outer.example"),
+                ],
                 false,
                 "https://outer.example/tools",
             ),

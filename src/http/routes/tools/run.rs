@@ -15,7 +15,7 @@ use crate::http::routes::chat::{self, Remarks};
 use crate::openai::ApiError;
 use crate::openai::chat::tool_answer;
 use crate::relay::Order;
-use crate::turn::{Reply, Text, Wants};
+use crate::turn::{Reply, Wants};
 
 /// A call that has been let in.
 #[derive(Debug)]
@@ -85,11 +85,6 @@ impl Run<'_> {
 }
 
 impl Answered {
-    /// The words of the answer.
-    pub(in crate::http::routes) fn text(&self) -> Text<'_> {
-        self.reply.text()
-    }
-
     /// What it waits for, if it is a question.
     pub(in crate::http::routes) fn wants(&self) -> Option<&Wants> {
         self.reply.wants.as_ref()
