@@ -257,12 +257,14 @@ impl ServerHandler for Server {
             let (answered, _, _permit) = begun.answer().await;
             answered
         };
+        // Ahead of everything, so that the client knows that it has come.
+        tell(&context, 1.0).await;
         tokio::select! {
             answered = Box::pin(answering) => Ok(match answered {
                 Ok(answered) => result(&answered),
                 Err(error) => self.failed(&error),
             }.into()),
-            never = progress(&context) => match never {},
+            never = go_on_telling(&context) => match never {},
             // The client has left, or has called it off: nobody hears this.
             () = context.ct.cancelled() => Err(ErrorData::internal_error("The call was called off.", None)),
         }
@@ -280,19 +282,23 @@ impl Server {
     }
 }
 
-/// Tells the client every now and then that its bot is at work, if it wants
-/// to be told.
-async fn progress(context: &RequestContext<RoleServer>) -> std::convert::Infallible {
+/// Tells the client that its bot is at work, if it wants to be told. Says
+/// whether it has been.
+async fn tell(context: &RequestContext<RoleServer>, steps: f64) -> bool {
     let Some(token) = context.meta.get_progress_token() else {
-        return std::future::pending().await;
+        return false;
     };
-    let mut ticks = tokio::time::interval(PROGRESS);
-    let mut steps = 0.0;
+    let told = ProgressNotificationParam::new(token, steps).with_message("The bot is at work.");
+    context.peer.notify_progress(told).await.is_ok()
+}
+
+/// Goes on telling it every now and then.
+async fn go_on_telling(context: &RequestContext<RoleServer>) -> std::convert::Infallible {
+    let mut steps = 1.0;
     loop {
-        ticks.tick().await;
+        tokio::time::sleep(PROGRESS).await;
         steps += 1.0;
-        let told = ProgressNotificationParam::new(token.clone(), steps).with_message("The bot is at work.");
-        if context.peer.notify_progress(told).await.is_err() {
+        if !tell(context, steps).await {
             return std::future::pending().await;
         }
     }
