@@ -4,8 +4,9 @@ import asyncio
 import os
 from datetime import timedelta
 
+import httpx
 from mcp import ClientSession
-from mcp.client.streamable_http import streamablehttp_client
+from mcp.client.streamable_http import streamable_http_client
 
 URL = os.environ.get("COZEWAY_URL", "http://127.0.0.1:8787")
 KEY = os.environ.get("COZEWAY_KEY", "sk-cozeway-demo-key")
@@ -16,16 +17,17 @@ async def told(progress: float, total: float | None, message: str | None) -> Non
 
 
 async def main() -> None:
-    headers = {"Authorization": f"Bearer {KEY}"}
+    # Bots may think for minutes: give them time.
+    timeout = httpx.Timeout(30, read=600)
     async with (
-        streamablehttp_client(f"{URL}/mcp", headers=headers) as (read, write, _),
+        httpx.AsyncClient(headers={"Authorization": f"Bearer {KEY}"}, timeout=timeout) as http,
+        streamable_http_client(f"{URL}/mcp", http_client=http) as (read, write, _),
         ClientSession(read, write) as session,
     ):
         await session.initialize()
         for tool in (await session.list_tools()).tools:
             print(f"tool: {tool.name}: {tool.description}")
 
-        # Bots may think for minutes: give them time.
         patience = timedelta(minutes=10)
         first = await session.call_tool("echo", {"message": "hello"}, patience, told)
         print(f"answer: {first.structuredContent['answer']}")

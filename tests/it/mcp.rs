@@ -182,6 +182,9 @@ async fn a_question_is_a_result_that_says_how_to_answer_it() {
 #[tokio::test]
 async fn a_failure_is_a_result_with_our_code() {
     let (_coze, gateway) = start(Options::instant()).await;
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    let schema = exchange(&gateway, KEY, list).await[0]["result"]["tools"][0]["outputSchema"].clone();
+    let output = jsonschema::validator_for(&schema).unwrap();
     for (tool, arguments, code) in [
         ("broken", json!({"message": "x"}), "upstream_error"),
         ("echo", json!({}), "missing_required_parameter"),
@@ -191,6 +194,7 @@ async fn a_failure_is_a_result_with_our_code() {
         let failed = result(&gateway, tool, arguments).await;
         assert_eq!(failed["isError"], true, "{failed}");
         assert_eq!(failed["structuredContent"]["error"]["code"], code);
+        assert!(output.is_valid(&failed["structuredContent"]), "{failed}");
         assert!(texts(&failed)[0].starts_with(&format!("{code}: ")), "{failed}");
     }
     // Over a limit, too, and the head says how it stands.
@@ -209,12 +213,12 @@ async fn a_failure_is_a_result_with_our_code() {
 #[tokio::test]
 async fn a_client_is_told_of_progress_while_it_waits() {
     let (_coze, gateway) =
-        start(Options { silence: Duration::from_millis(4500), ..Options::instant() }).await;
+        start(Options { silence: Duration::from_millis(2500), ..Options::instant() }).await;
     let told =
         exchange(&gateway, KEY, call("slow", json!({"message": "x"}), json!({"progressToken": "p"}))).await;
     let (answer, notes) = told.split_last().unwrap();
     assert_eq!(answer["result"]["isError"], false, "{answer}");
-    assert!(notes.len() >= 3, "at once, and every 2 s: {notes:?}");
+    assert!(notes.len() >= 3, "at once, and every second: {notes:?}");
     let mut last = 0.0;
     for note in notes {
         assert_eq!(

@@ -48,9 +48,9 @@ const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 /// The longest id of a session that a call is known by.
 const MAX_SESSION: usize = 128;
 
-/// How often a client is told that its bot is still at work: some clients
-/// wait for 5 s.
-const PROGRESS: Duration = Duration::from_secs(2);
+/// How often a client is told that its bot is still at work: some wait for a
+/// few seconds only.
+const PROGRESS: Duration = Duration::from_secs(1);
 
 /// The longest refusal of the library's that is repeated.
 const MAX_REFUSAL: usize = 4096;

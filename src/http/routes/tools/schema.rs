@@ -84,7 +84,8 @@ pub(in crate::http::routes) fn error() -> Value {
         "properties": {
             "message": text("What went wrong."),
             "type": text("The class of the error."),
-            "param": text("The argument at fault, or null."),
+            // A list of types would be more than some importers take.
+            "param": { "description": "The argument at fault, or null." },
             "code": text("What went wrong, in one word.")
         }
     })
