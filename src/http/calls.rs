@@ -19,13 +19,21 @@ pub(super) struct CallKey {
 
 /// The calls that run. There are never more than requests.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Calls(Arc<Mutex<HashMap<CallKey, CancellationToken>>>);
+pub(super) struct Calls(Arc<Mutex<Table>>);
+
+#[derive(Debug, Default)]
+struct Table {
+    /// Which call has a key, and how it is told.
+    running: HashMap<CallKey, (u64, CancellationToken)>,
+    count: u64,
+}
 
 /// A call that is known while this is held.
 #[derive(Debug)]
 pub(super) struct Running {
     calls: Calls,
     key: CallKey,
+    number: u64,
     /// Told when the call is called off.
     pub(super) off: CancellationToken,
 }
@@ -35,25 +43,32 @@ impl Calls {
     /// called off.
     pub(super) fn begin(&self, key: CallKey) -> Running {
         let off = CancellationToken::new();
-        self.lock().insert(key.clone(), off.clone());
-        Running { calls: self.clone(), key, off }
+        let mut table = self.lock();
+        table.count += 1;
+        let number = table.count;
+        table.running.insert(key.clone(), (number, off.clone()));
+        Running { calls: self.clone(), key, number, off }
     }
 
     /// Calls one off, if it runs here.
     pub(super) fn call_off(&self, key: &CallKey) {
-        if let Some(off) = self.lock().remove(key) {
+        if let Some((_, off)) = self.lock().running.remove(key) {
             off.cancel();
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<CallKey, CancellationToken>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.calls.lock().remove(&self.key);
+        let mut table = self.calls.lock();
+        // The key may be another call's by now.
+        if table.running.get(&self.key).is_some_and(|(number, _)| *number == self.number) {
+            table.running.remove(&self.key);
+        }
     }
 }
 
@@ -77,6 +92,12 @@ mod tests {
         calls.call_off(&key("a", "s", "1"));
         assert!(running.off.is_cancelled());
         drop(running);
-        assert!(calls.lock().is_empty());
+        let first = calls.begin(key("a", "s", "1"));
+        let second = calls.begin(key("a", "s", "1"));
+        drop(first);
+        calls.call_off(&key("a", "s", "1"));
+        assert!(second.off.is_cancelled());
+        drop(second);
+        assert!(calls.lock().running.is_empty());
     }
 }

@@ -67,7 +67,7 @@ pub(super) async fn answer(Extension(context): Extension<Context>, headers: Head
         }
     };
     let admission = context.admission(&caller);
-    let mut response = match typed(&message) {
+    let mut response = match typed(message) {
         Ok(typed) => served(&context, &caller, &headers, bytes, &typed).await.into_response(),
         Err(refusal) => {
             context.noted(refusal.code());
@@ -88,16 +88,18 @@ impl Context {
 }
 
 /// What the library takes a message for.
-fn typed(message: &Value) -> Result<ClientJsonRpcMessage, Refusal> {
-    let wrong =
-        || Refusal::new(message::INVALID_PARAMS, "The parameters are not those of the method.", message);
-    let typed = serde_json::from_value(message.clone()).map_err(|_| wrong())?;
+fn typed(message: Value) -> Result<ClientJsonRpcMessage, Refusal> {
+    let says = "The parameters are not those of the method.";
+    let wrong = Refusal::new(message::INVALID_PARAMS, says, &message);
+    let Ok(typed) = serde_json::from_value(message) else {
+        return Err(wrong);
+    };
     // A method whose parameters are wrong is no method at all to the library.
     if let ClientJsonRpcMessage::Request(request) = &typed
         && let ClientRequest::CustomRequest(custom) = &request.request
         && ["initialize", "tools/call", "tools/list"].contains(&custom.method.as_str())
     {
-        return Err(wrong());
+        return Err(wrong);
     }
     Ok(typed)
 }
