@@ -210,7 +210,7 @@ fn shown(id: &RequestId) -> String {
 }
 
 /// What a caller's messages are answered with.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Server {
     context: Context,
     caller: Caller,
