@@ -154,6 +154,11 @@ impl Journal {
         self.note(|facts| facts.first_content = Some(Instant::now()));
     }
 
+    /// The whole answer is there: a client that leaves now has what it wants.
+    pub(super) fn whole(&self) {
+        self.note(|facts| facts.complete = true);
+    }
+
     /// The turn failed, and this is what the client was told.
     pub(super) fn failed(&self, failure: &Failure, code: &str) {
         self.note(|facts| {

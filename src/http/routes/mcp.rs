@@ -262,9 +262,13 @@ impl ServerHandler for Server {
         // Ahead of everything, so that the client knows that it has come.
         tell(&context, 1.0).await;
         tokio::select! {
-            answered = Box::pin(answering) => Ok(match answered {
-                Ok(answered) => result(&answered),
-                Err(error) => self.failed(&error),
+            answered = Box::pin(answering) => Ok({
+                // Some clients leave as soon as they have it.
+                self.context.journal.whole();
+                match answered {
+                    Ok(answered) => result(&answered),
+                    Err(error) => self.failed(&error),
+                }
             }.into()),
             never = go_on_telling(&context) => match never {},
             // The client has left, or has called it off: nobody hears this.
