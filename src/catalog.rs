@@ -1,5 +1,7 @@
 //! Which public name means which bot.
 
+pub mod tool;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -30,6 +32,8 @@ pub struct Model {
     /// Whether conversations of Coze's are deleted once nothing refers to
     /// them.
     pub cleanup: bool,
+    /// What it takes as a tool, beside the message.
+    pub parameters: Vec<tool::Parameter>,
 }
 
 /// Which conversations are remembered.
@@ -65,6 +69,8 @@ pub struct Catalog {
     names: BTreeMap<String, Arc<Model>>,
     /// Beginnings, the longest first.
     prefixes: Vec<(String, Arc<Model>)>,
+    /// By the names that they have as tools.
+    tools: BTreeMap<String, Arc<Model>>,
 }
 
 impl Catalog {
@@ -86,7 +92,9 @@ impl Catalog {
             }
         }
         prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
-        Self { models, names, prefixes }
+        let fit = tool::names(models.iter().map(|model| model.name.as_str()));
+        let tools = fit.into_iter().filter_map(|(name, model)| Some((name, Arc::clone(names.get(model)?))));
+        Self { tools: tools.collect(), names, prefixes, models }
     }
 
     /// The model that a name means: its own name or an alias, else the
@@ -108,5 +116,16 @@ impl Catalog {
     /// alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = (&str, &Arc<Model>)> {
         self.names.iter().map(|(name, model)| (name.as_str(), model))
+    }
+
+    /// Every model as a tool, by names that clients take for one.
+    pub fn tools(&self) -> impl Iterator<Item = (&str, &Arc<Model>)> {
+        self.tools.iter().map(|(name, model)| (name.as_str(), model))
+    }
+
+    /// The model that a tool's name means.
+    #[must_use]
+    pub fn tool(&self, name: &str) -> Option<&Arc<Model>> {
+        self.tools.get(name)
     }
 }

@@ -5,6 +5,7 @@
 //! [`client`] calls out; everything else is values and pure functions. Never
 //! names the client's dialect.
 
+pub mod about;
 mod attached;
 mod bearer;
 pub mod bot;

@@ -6,8 +6,10 @@
 mod admit;
 mod authenticate;
 mod body;
+mod calls;
 mod catch;
 mod cors;
+mod descriptions;
 mod heartbeat;
 mod journal;
 mod lifecycle;
@@ -37,6 +39,8 @@ use crate::conversation::{Conversations, Record};
 use crate::openai::ApiError;
 use crate::relay::{Leftovers, Relay};
 use crate::telemetry::metrics::Metrics;
+use calls::Calls;
+use descriptions::Descriptions;
 use journal::Journal;
 use lifecycle::Lifecycle;
 pub use lifecycle::Phase;
@@ -54,6 +58,10 @@ pub struct App {
     limits: Arc<Limits>,
     /// Who sends wrong keys.
     guard: Guard,
+    /// What agents are told about models.
+    descriptions: Descriptions,
+    /// Calls of tools that can be called off.
+    calls: Calls,
     /// When the gateway started, in seconds since 1970.
     created: u64,
 }
@@ -71,6 +79,8 @@ impl App {
             metrics: Arc::new(Metrics::new()),
             limits: Arc::new(limits),
             guard: Guard::default(),
+            descriptions: Descriptions::default(),
+            calls: Calls::default(),
             created: respond::unix_seconds(),
         }
     }

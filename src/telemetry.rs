@@ -23,7 +23,9 @@ pub enum Format {
 /// If the filter cannot be understood.
 pub fn init(format: Format, filter: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_new(filter)?)
+        // What the MCP library says of each message is in the access log, and
+        // its words would be the client's.
+        .with_env_filter(EnvFilter::try_new(format!("rmcp=off,{filter}"))?)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     // A second call changes nothing: the first one's log goes on.

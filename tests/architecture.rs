@@ -48,6 +48,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rustls", &["tls", "coze/client/tls.rs", "coze/oauth/key.rs"]),
     ("rustls_platform_verifier", &["coze/client/tls.rs"]),
     ("redis", &["store"]),
+    ("rmcp", &["http/routes/mcp.rs"]),
     ("rusqlite", &["store"]),
     ("tokio", &["cli", "http", "simulator", "relay", "coze", "store"]),
     ("toml", &["config"]),

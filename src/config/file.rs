@@ -7,6 +7,7 @@
 mod bot;
 mod model;
 mod oauth;
+mod tool;
 
 use std::time::Duration;
 

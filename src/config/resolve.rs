@@ -78,6 +78,7 @@ impl Snapshot {
             memory: Memory::default(),
             history_rounds: DEFAULT_HISTORY_ROUNDS,
             cleanup: false,
+            parameters: Vec::new(),
         })
     }
 }

@@ -133,6 +133,7 @@ fn environment(env: Env<'_>, draft: bool) -> Result<Snapshot, Faults> {
                 memory: Memory::default(),
                 history_rounds: None,
                 cleanup: false,
+                parameters: Vec::new(),
             })
             .collect(),
         keys: Vec::new(),

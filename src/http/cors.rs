@@ -22,7 +22,7 @@ use crate::openai::ApiError;
 const EXPOSED: &str = "x-request-id, retry-after, retry-after-ms, x-should-retry, x-conversation-id, \
     x-cozeway-conversation, x-cozeway-ignored, x-cozeway-trimmed, \
     x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, \
-    x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens";
+    x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, mcp-session-id";
 
 /// The rules of a config.
 #[derive(Debug)]

@@ -154,6 +154,11 @@ impl Journal {
         self.note(|facts| facts.first_content = Some(Instant::now()));
     }
 
+    /// The whole answer is there: a client that leaves now has what it wants.
+    pub(super) fn whole(&self) {
+        self.note(|facts| facts.complete = true);
+    }
+
     /// The turn failed, and this is what the client was told.
     pub(super) fn failed(&self, failure: &Failure, code: &str) {
         self.note(|facts| {
@@ -308,7 +313,8 @@ impl Journal {
                 )
             };
         }
-        let broke_in_band = outcome == "failed" && status < 400;
+        // What an agent did wrong is told in band too, but is no failure.
+        let broke_in_band = facts.failure.is_some() && status < 400;
         match (self.route, status) {
             // They come all the time, from programs that look for themselves.
             ("/healthz" | "/readyz" | "/metrics", _) => line!(debug),

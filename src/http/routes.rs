@@ -2,9 +2,11 @@
 
 mod chat;
 mod health;
+mod mcp;
 mod metrics;
 mod models;
 mod openapi;
+mod tools;
 
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -27,6 +29,9 @@ pub(super) fn router() -> Router {
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::scrape))
         .route("/openapi.json", get(openapi::document))
+        .route("/mcp", post(mcp::answer))
+        .route("/tools/openapi.json", get(tools::describe))
+        .route("/tools/{*model}", post(tools::call))
         .fallback(unknown_url)
         .method_not_allowed_fallback(wrong_method)
 }
@@ -42,6 +47,9 @@ pub(super) fn name(path: &str) -> &'static str {
         "/readyz" => "/readyz",
         "/metrics" => "/metrics",
         "/openapi.json" => "/openapi.json",
+        "/mcp" => "/mcp",
+        "/tools/openapi.json" => "/tools/openapi.json",
+        path if path.starts_with("/tools/") => "/tools/{model}",
         path if path.starts_with("/models/") => "/v1/models/{id}",
         _ => UNKNOWN,
     }

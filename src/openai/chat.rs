@@ -5,10 +5,12 @@ mod completion;
 mod extras;
 pub mod request;
 mod sound;
+mod tool;
 
 pub use chunk::{Encoder, comment, error_event};
 pub use completion::{body, usage};
 pub use request::Request;
+pub use tool::tool_answer;
 
 /// What every chunk of a stream, and a whole completion, begin with.
 #[derive(Clone, Debug)]

@@ -53,13 +53,22 @@ async fn every_operation_is_served_as_described() {
             let needs_key = operation.get("security").is_none();
             for key in [Some(KEY), Some("sk-wrong"), None] {
                 let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
-                let url = gateway.url(&path.replace("{id}", "echo"));
+                let url = gateway.url(&path.replace("{id}", "echo").replace("{model}", "echo"));
                 let mut sent = gateway.client.request(method.clone(), url);
                 if let Some(key) = key {
                     sent = sent.bearer_auth(key);
                 }
                 if operation.get("requestBody").is_some() {
-                    sent = sent.body(request("echo", "hi", json!({})).to_string());
+                    let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
+                    let body = match path.as_str() {
+                        "/mcp" => ping,
+                        "/tools/{model}" => json!({"message": "hi"}),
+                        _ => request("echo", "hi", json!({})),
+                    };
+                    sent = sent
+                        .header("content-type", "application/json")
+                        .header("accept", "application/json, text/event-stream")
+                        .body(body.to_string());
                 }
                 let response = sent.send().await.unwrap();
                 let expected = if key == Some(KEY) || !needs_key { 200 } else { 401 };

@@ -88,6 +88,9 @@ fn one(
         file::Runs::Workflow(_) | file::Runs::Chatflow(..) => None,
     };
     let callee = callee::build(table.runs, &table.system, report);
+    if let Some(callee) = &callee {
+        callee::check_tool(callee, &table.system, &table.parameters, report);
+    }
     let own = token::build(table.token, base, report);
     let entry = find(&table.name, &table.deployment, deployments, report)?;
     if let Some(at) = &unsaved {
@@ -109,6 +112,7 @@ fn one(
         overflow: table.overflow,
         memory: table.memory,
         cleanup: table.cleanup,
+        parameters: table.parameters.into_iter().map(|parameter| parameter.value).collect(),
         history_rounds: table.history_rounds.map_or(DEFAULT_HISTORY_ROUNDS, NonZeroU32::get),
     })
 }

@@ -25,6 +25,24 @@ impl Reader<'_> {
         entries
     }
 
+    /// The list under a name, whatever is in it.
+    pub(in crate::config) fn values(
+        &mut self,
+        table: &Table<'_>,
+        name: &str,
+    ) -> Option<Item<Vec<Item<Value>>>> {
+        let entry = table.get(name)?;
+        let DeValue::Array(array) = entry.value.get_ref() else {
+            return self.wrong_type(&entry.at, "a list", entry.value.get_ref());
+        };
+        let mut list = Vec::new();
+        for (index, element) in array.iter().enumerate() {
+            let at = entry.at.item(index, self.line(&element.span()));
+            list.extend(self.value(&at, element, MAX_DEPTH).map(|value| Item { value, at }));
+        }
+        Some(Item { value: list, at: entry.at.clone() })
+    }
+
     fn value(&mut self, at: &Place, value: &Spanned<DeValue<'_>>, depth: usize) -> Option<Value> {
         let Some(depth) = depth.checked_sub(1) else {
             self.report.add(at, "is nested too deeply");

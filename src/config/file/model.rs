@@ -5,7 +5,8 @@ use std::num::NonZeroU32;
 
 use serde_json::Value;
 
-use super::{Bot, Field, OneOf, TOKEN, bot, one_of, required};
+use super::{Bot, Field, OneOf, TOKEN, bot, one_of, required, tool};
+use crate::catalog::tool::Parameter;
 use crate::catalog::{Memory, Overflow};
 use crate::config::document::{Item, Reader, Table};
 use crate::coze::chatflow::FollowUps;
@@ -25,6 +26,8 @@ pub(in crate::config) struct Model {
     pub(in crate::config) memory: Memory,
     pub(in crate::config) history_rounds: Option<NonZeroU32>,
     pub(in crate::config) cleanup: bool,
+    /// What it takes as a tool.
+    pub(in crate::config) parameters: Vec<Item<Parameter>>,
 }
 
 /// What a model is.
@@ -82,16 +85,13 @@ const BOT: &[&str] = &[
 ];
 
 /// What a flow has beside that.
-const FLOW: &[&str] = &["bot_id", "app_id", "parameters", "version", "show_debug_url"];
+const FLOW: &[&str] = &["bot_id", "app_id", "parameters", "version", "show_debug_url", "tool"];
 
 /// What only a workflow has.
 const WORKFLOW: &[&str] = &["workflow_id", "input", "input_format", "history", "output", "stream"];
 
 /// What a chatflow has beside that of a flow.
 const CHATFLOW: &[&str] = &["chatflow_id", "follow_ups", "reasoning", "memory", "history_rounds", "cleanup"];
-
-/// What the contract has for models that is not built yet.
-const LATER: &[&str] = &["tool"];
 
 /// Which kind of thing a table is about.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -112,7 +112,7 @@ pub(super) fn read(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_
         Kind::Chatflow => ([CHATFLOW, FLOW].concat(), "this is not for chatflows"),
     };
     let foreign = [BOT, WORKFLOW, CHATFLOW, FLOW].concat();
-    reader.only_some(table, &[ALL, &own].concat(), LATER, (&foreign, says));
+    reader.only_some(table, &[ALL, &own].concat(), &[], (&foreign, says));
     let deployment = match (table.has("coze"), reader.text(table, "coze")) {
         (false, _) => Field::Absent,
         (true, None) => Field::Wrong,
@@ -150,6 +150,7 @@ pub(super) fn read(reader: &mut Reader<'_>, name: Item<String>, table: &Table<'_
         memory: reader.word(table, "memory", &memory).map(|word| word.value).unwrap_or_default(),
         history_rounds: reader.count(table, "history_rounds", MAX_ROUNDS),
         cleanup: reader.boolean(table, "cleanup").unwrap_or_default(),
+        parameters: if kind == Kind::Bot { Vec::new() } else { tool::read(reader, table) },
     }
 }
 
@@ -218,7 +219,7 @@ fn follow_ups(reader: &mut Reader<'_>, table: &Table<'_>) -> FollowUps {
 }
 
 /// A name that Coze may give a parameter or a variable.
-fn named(reader: &mut Reader<'_>, name: Item<String>) -> Option<Item<String>> {
+pub(super) fn named(reader: &mut Reader<'_>, name: Item<String>) -> Option<Item<String>> {
     if name.value.is_empty() || name.value.chars().any(|c| c.is_control() || c.is_whitespace()) {
         reader.report.add(&name.at, "is not the name of a parameter: it has no spaces and is not empty");
         return None;

@@ -354,6 +354,40 @@ fn models() {
 }
 
 #[test]
+fn tools() {
+    let flow = "[models.w]\nworkflow_id = '1'\ninput = 'a'\n";
+    table(
+        &[COZE, KEY],
+        &[
+            (
+                "[models.m]\nbot_id = '1'\ntool = {}",
+                &["f:3: models.m.tool: this is for workflows and chatflows alone"],
+            ),
+            (&format!("{flow}tool = 'x'"), &["f:4: models.w.tool: expected a table, found a string"]),
+            (
+                &format!(
+                    "{flow}[models.w.tool]\nparameter = {{}}\n[models.w.tool.parameters]\nx = 1\nmessage = {{}}\n\
+                     a = {{}}\n'b c' = {{}}\nd = {{ type = 'text', enum = 1, requierd = true }}\n\
+                     e = {{ type = 'integer', enum = [1, 'two'] }}\nf = {{ enum = [] }}"
+                ),
+                &[
+                    "f:5: models.w.tool.parameter: unknown key; did you mean \"parameters\"?",
+                    "f:7: models.w.tool.parameters.x: expected a table, found an integer",
+                    "f:8: models.w.tool.parameters.message: every tool has this already: a parameter has another name",
+                    "f:9: models.w.tool.parameters.a: is what the message goes into: it cannot be a parameter as well",
+                    "f:10: models.w.tool.parameters.\"b c\": is not the name of a parameter: it has no spaces and is not empty",
+                    "f:11: models.w.tool.parameters.d.requierd: unknown key; did you mean \"required\"?",
+                    "f:11: models.w.tool.parameters.d.type: expected one of \"string\", \"integer\", \"number\", \"boolean\", \"array\", \"object\"",
+                    "f:11: models.w.tool.parameters.d.enum: expected a list, found an integer",
+                    "f:12: models.w.tool.parameters.e.enum[1]: is not an integer, which the parameter's type says",
+                    "f:13: models.w.tool.parameters.f.enum: is empty: then no value would do",
+                ],
+            ),
+        ],
+    );
+}
+
+#[test]
 fn workflows() {
     let bots = "a workflow has no conversation and shows no thinking: this is not for it";
     let id = "expected the id of a workflow: decimal digits, as in the address of the workflow's page";

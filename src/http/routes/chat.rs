@@ -24,17 +24,17 @@ use crate::http::{Context, body, respond};
 use crate::openai::ApiError;
 use crate::openai::chat::{self, Encoder, Head, Request};
 use crate::relay::Order;
-use crate::turn::{Prompt, Reasoning};
+use crate::turn::{Prompt, Reasoning, Reply};
 use naming::Naming;
 use turn::Turn;
 
 /// What the answer's head says beside the answer.
 #[derive(Debug, Default)]
-struct Remarks {
+pub(super) struct Remarks {
     ignored: Vec<&'static str>,
     trimmed: usize,
     /// What the conversation is called.
-    name: Option<String>,
+    pub(super) name: Option<String>,
     /// What became of it.
     note: Option<Note>,
 }
@@ -67,70 +67,19 @@ async fn answer(
         .snapshot
         .resolve(caller, &request.model)
         .map_err(|error| respond::unresolved(error, &request.model))?;
-    context.journal.note(|facts| {
-        facts.model = Some(Arc::clone(&model));
-        facts.stream = Some(request.stream);
-        facts.choices = Some(request.choices);
-    });
-    if request.ask.given.extras.is_some() && !caller.may_set_coze_fields() {
-        return Err(ApiError::bad_request(
-            "unsupported_parameter",
-            Some("coze".to_owned()),
-            "This key may not set Coze's fields: that takes allow_coze_fields in its entry.",
-        ));
-    }
-    if request.ask.aloud && !model.target.speaks() {
-        let message = "'modalities' with 'audio' is not for this model, which answers in text: \
-                       leave it out or send [\"text\"].";
-        return Err(ApiError::bad_request("unsupported_parameter", Some("modalities".to_owned()), message));
-    }
-    let naming = Naming::of(&headers, &request)?;
-    let prompt = prompt(&model, &request)?;
-    if naming.name.is_some() && request.choices > 1 && model.memory != Memory::Off {
-        return Err(ApiError::bad_request(
-            "invalid_value",
-            Some("n".to_owned()),
-            "'n' must be 1 in a conversation with a name: only one answer can go on.",
-        ));
-    }
-    let permit = admission.admit(request.choices).await?;
-    let user = request.ask.user.clone().or_else(|| caller.user_in(&headers));
-    let caller_token = match caller.identity() {
-        Identity::CozeToken(token) => Some(token.clone()),
-        Identity::Key(_) | Identity::Anonymous => None,
-    };
-    let turn = Turn { context, caller, model: &model, user: user.as_deref(), caller_token };
-    let placed = match turn.place(&headers, &naming, &prompt, request.choices).await {
-        Ok(placed) => placed,
+    let prepared = prepare(context, caller, admission, &headers, &model, &request).await;
+    let Prepared { order, permit, mut remarks, named, name } = match prepared {
+        Ok(prepared) => prepared,
         Err(refusal) => {
             let (error, remarks) = *refusal;
             return Ok(remarks.on(error.into_response()));
         }
     };
-    context.journal.note(|facts| facts.memory = Some(Memorised::of(placed.note)));
-    // Of a workflow nothing may be kept, so that only the client's own name
-    // holds.
-    let has_name = model.target.callee.converses() || naming.name.is_some();
-    let name = placed.lent.as_ref().filter(|_| has_name).map(|lent| lent.name());
-    let is_named = naming.name.is_some();
-    let mut remarks = Remarks { name, note: Some(placed.note), ..Remarks::default() };
-    // What answers a question starts nothing.
-    let starts = !matches!(model.target.callee, Callee::Bot(_)) && placed.note.mode != Mode::Resumed;
-    let ignores_parameters = request.ask.given.parameters.is_some() && !starts;
-    let (mut order, trimmed) = match turn.order(placed, prompt, &request).await {
-        Ok(order) => order,
-        Err(error) => return Ok(remarks.failed(is_named).on(error.into_response())),
-    };
-    order.meter = permit.meter();
     // There may be megabytes in it, and the answer may take long.
     drop(request.ask);
-    (remarks.ignored, remarks.trimmed) = (request.ignored, trimmed);
-    if model.memory == Memory::Off && is_named {
-        remarks.ignored.push("conversation_id");
-    }
-    if ignores_parameters {
-        remarks.ignored.push("parameters");
-    }
+    // Of a workflow nothing may be kept, so that only the client's own name
+    // holds.
+    remarks.name = name.filter(|_| named || model.target.callee.converses());
     let head = Head {
         id: format!("chatcmpl-{}", uuid::Uuid::now_v7().simple()),
         created: respond::unix_seconds(),
@@ -146,14 +95,101 @@ async fn answer(
     let failed = answered.is_err();
     // An error, too, says which conversation it is about.
     let response = answered.unwrap_or_else(ApiError::into_response);
-    context.journal.note(|facts| {
-        if let Some(memory) = &facts.memory {
-            remarks.note = Some(memory.note);
-            remarks.trimmed = remarks.trimmed.max(memory.trimmed);
-        }
-    });
-    let remarks = if failed { remarks.failed(is_named) } else { remarks };
+    remarks.conclude(context, failed && !named);
     Ok(remarks.on(response))
+}
+
+/// Why a request is not run, and what the head of that answer says.
+pub(super) type Refusal = Box<(ApiError, Remarks)>;
+
+pub(super) fn refusal(error: ApiError) -> Refusal {
+    Box::new((error, Remarks::default()))
+}
+
+/// What is to be run for a request, by whatever route it came.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) order: Order,
+    pub(super) permit: Permit,
+    /// All but what becomes of the conversation.
+    pub(super) remarks: Remarks,
+    /// Whether the request names its conversation.
+    pub(super) named: bool,
+    /// What the conversation is called, if it is one that is remembered.
+    pub(super) name: Option<String>,
+}
+
+/// Checks a request, lets it in, and finds the conversation that it belongs
+/// to.
+pub(super) async fn prepare(
+    context: &Context,
+    caller: &Caller,
+    admission: &Admission<'_>,
+    headers: &HeaderMap,
+    model: &Arc<Model>,
+    request: &Request,
+) -> Result<Prepared, Refusal> {
+    context.journal.note(|facts| {
+        facts.model = Some(Arc::clone(model));
+        facts.stream = Some(request.stream);
+        facts.choices = Some(request.choices);
+    });
+    if request.ask.given.extras.is_some() && !caller.may_set_coze_fields() {
+        return Err(refusal(ApiError::bad_request(
+            "unsupported_parameter",
+            Some("coze".to_owned()),
+            "This key may not set Coze's fields: that takes allow_coze_fields in its entry.",
+        )));
+    }
+    if request.ask.aloud && !model.target.speaks() {
+        let message = "'modalities' with 'audio' is not for this model, which answers in text: \
+                       leave it out or send [\"text\"].";
+        let param = Some("modalities".to_owned());
+        return Err(refusal(ApiError::bad_request("unsupported_parameter", param, message)));
+    }
+    let naming = Naming::of(headers, request).map_err(refusal)?;
+    let prompt = prompt(model, request).map_err(refusal)?;
+    if naming.name.is_some() && request.choices > 1 && model.memory != Memory::Off {
+        return Err(refusal(ApiError::bad_request(
+            "invalid_value",
+            Some("n".to_owned()),
+            "'n' must be 1 in a conversation with a name: only one answer can go on.",
+        )));
+    }
+    let permit = admission.admit(request.choices).await.map_err(refusal)?;
+    let user = request.ask.user.clone().or_else(|| caller.user_in(headers));
+    let caller_token = match caller.identity() {
+        Identity::CozeToken(token) => Some(token.clone()),
+        Identity::Key(_) | Identity::Anonymous => None,
+    };
+    let turn = Turn { context, caller, model, user: user.as_deref(), caller_token };
+    let placed = turn.place(headers, &naming, &prompt, request.choices).await?;
+    context.journal.note(|facts| facts.memory = Some(Memorised::of(placed.note)));
+    let name = placed.lent.as_ref().map(|lent| lent.name());
+    // What answers a question starts nothing.
+    let starts = !matches!(model.target.callee, Callee::Bot(_)) && placed.note.mode != Mode::Resumed;
+    let ignores_parameters = request.ask.given.parameters.is_some() && !starts;
+    let placed_mode = placed.note.mode;
+    let mut remarks = Remarks { note: Some(placed.note), ..Remarks::default() };
+    let (mut order, trimmed) = match turn.order(placed, prompt, request).await {
+        Ok(order) => order,
+        Err(error) => {
+            // Of a workflow nothing may be kept; a beginning came to nothing.
+            let goes_on = matches!(placed_mode, Mode::Continued | Mode::Resumed);
+            let is_named = naming.name.is_some();
+            remarks.name = name.filter(|_| is_named || (goes_on && model.target.callee.converses()));
+            return Err(Box::new((error, remarks)));
+        }
+    };
+    order.meter = permit.meter();
+    (remarks.ignored, remarks.trimmed) = (request.ignored.clone(), trimmed);
+    if model.memory == Memory::Off && naming.name.is_some() {
+        remarks.ignored.push("conversation_id");
+    }
+    if ignores_parameters {
+        remarks.ignored.push("parameters");
+    }
+    Ok(Prepared { order, permit, remarks, named: naming.name.is_some(), name })
 }
 
 /// What the bot is shown of a request.
@@ -192,6 +228,13 @@ async fn stream(context: &Context, order: Order, encoder: Encoder, permit: Permi
 }
 
 async fn whole(context: &Context, order: Order, head: &Head, reasoning: Reasoning, permit: Permit) -> Answer {
+    let replies = replies(context, order).await?;
+    let response = respond::json(chat::body(head, &replies, reasoning));
+    Ok(response.map(|body| Body::new(Held::new(body, permit))))
+}
+
+/// The whole answers to an order, noted in the journal.
+pub(super) async fn replies(context: &Context, order: Order) -> Result<Vec<Reply>, ApiError> {
     let caller_owns_token = order.caller_token.is_some();
     let mut turn = context.app.relay.start(order);
     let replies = turn.replies().await;
@@ -209,8 +252,7 @@ async fn whole(context: &Context, order: Order, head: &Head, reasoning: Reasonin
         }
         facts.usage = chat::usage(&replies);
     });
-    let response = respond::json(chat::body(head, &replies, reasoning));
-    Ok(response.map(|body| Body::new(Held::new(body, permit))))
+    Ok(replies)
 }
 
 /// What a client is told of a prompt that cannot be sent; `attached_at` says
@@ -252,22 +294,27 @@ fn context_length_exceeded(why: &str) -> ApiError {
 }
 
 impl Remarks {
-    /// The same of a turn that has failed.
-    fn failed(mut self, is_named: bool) -> Self {
+    /// Adds what the turn has made of its conversation. One that came to
+    /// nothing has no name, unless it went on.
+    pub(super) fn conclude(&mut self, context: &Context, came_to_nothing: bool) {
+        context.journal.note(|facts| {
+            if let Some(memory) = &facts.memory {
+                self.note = Some(memory.note);
+                self.trimmed = self.trimmed.max(memory.trimmed);
+            }
+        });
         let goes_on = |note: Note| matches!(note.mode, Mode::Continued | Mode::Resumed);
-        if !is_named && !self.note.is_some_and(goes_on) {
-            // A beginning came to nothing, and nobody will know it.
+        if came_to_nothing && !self.note.is_some_and(goes_on) {
             self.name = None;
         }
-        self
     }
 
-    fn on(self, mut response: Response) -> Response {
+    pub(super) fn on(self, mut response: Response) -> Response {
         self.apply(response.headers_mut());
         response
     }
 
-    fn apply(self, headers: &mut HeaderMap) {
+    pub(super) fn apply(self, headers: &mut HeaderMap) {
         if !self.ignored.is_empty()
             && let Ok(value) = HeaderValue::try_from(self.ignored.join(", "))
         {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::catalog::tool::Parameter;
 use crate::config::document::Item;
 use crate::config::fault::Report;
 use crate::config::file::{self, Field, OneOf, Runs};
@@ -21,6 +22,35 @@ pub(super) fn build(runs: Runs, system: &SystemRule, report: &mut Report) -> Opt
             Callee::Chatflow(Arc::new(chatflow(*table, follow_ups, system, report)?))
         }
     })
+}
+
+/// What a tool takes cannot go where something else goes.
+pub(super) fn check_tool(
+    callee: &Callee,
+    system: &SystemRule,
+    parameters: &[Item<Parameter>],
+    report: &mut Report,
+) {
+    let mut places: Vec<(&str, &str)> = Vec::new();
+    match callee {
+        Callee::Bot(_) => {}
+        Callee::Workflow(workflow) => {
+            if let Input::Parameter(name) = &workflow.input {
+                places.push(("the message", name));
+            }
+            places.extend(workflow.history.as_deref().map(|name| ("the transcript", name)));
+        }
+        Callee::Chatflow(_) => {
+            let [name, input] = OWN;
+            places.extend([("the conversation's name", name), ("the message", input)]);
+        }
+    }
+    places.extend(variable(system).map(|name| ("the system text", name)));
+    for parameter in parameters {
+        if let Some((what, _)) = places.iter().find(|(_, taken)| *taken == parameter.value.name) {
+            report.add(&parameter.at, format!("is what {what} goes into: it cannot be a parameter as well"));
+        }
+    }
 }
 
 pub(super) fn checked(id: Item<String>, what: &str, report: &mut Report) -> Option<String> {

@@ -1,0 +1,92 @@
+// Bots as tools, by the TypeScript SDK of the Model Context Protocol.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
+
+import { KEY, remembering } from './coze.mjs';
+
+const it = remembering();
+
+/** A client, connected. */
+async function connect(t, key = KEY) {
+  const url = new URL(`${it.gateway.address}/mcp`);
+  const transport = new StreamableHTTPClientTransport(url, {
+    requestInit: { headers: { authorization: `Bearer ${key}` } },
+  });
+  const client = new Client({ name: 'test', version: '1' });
+  await client.connect(transport);
+  t.after(() => client.close());
+  return client;
+}
+
+const call = (client, name, args, options) => client.callTool({ name, arguments: args }, undefined, options);
+
+/** Waits until no call runs; not for as long as the slow bot is silent. */
+async function idle() {
+  for (let tries = 0; tries < 40; tries++) {
+    const text = await (await fetch(`${it.gateway.address}/metrics`)).text();
+    const streams = text.split('\n').filter((line) => line.startsWith('cozeway_upstream_open_streams'));
+    assert(streams.length > 0, text);
+    if (streams.every((line) => line.endsWith(' 0'))) return;
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+  assert.fail('a call still runs');
+}
+
+test('tools are listed, with schemas that the SDK checks answers against', async (t) => {
+  const client = await connect(t);
+  const { tools } = await client.listTools();
+  const echo = tools.find((tool) => tool.name === 'echo');
+  assert.equal(echo.description, 'Says what you said.');
+  assert.deepEqual(echo.inputSchema.required, ['message']);
+  const { structuredContent, isError } = await call(client, 'echo', { message: 'hello' });
+  assert.equal(isError, false);
+  assert.equal(structuredContent.answer, 'hello');
+});
+
+test('a conversation goes on', async (t) => {
+  const client = await connect(t);
+  const first = await call(client, 'context', { message: 'one' });
+  const { conversation } = first.structuredContent;
+  assert.match(first.content[1].text, new RegExp(conversation));
+  const second = await call(client, 'context', { message: 'two', conversation });
+  assert.match(second.structuredContent.answer, /^user: one\n/);
+});
+
+test('progress keeps a short timer from firing', async (t) => {
+  const client = await connect(t);
+  const told = [];
+  const options = { timeout: 1_500, resetTimeoutOnProgress: true, onprogress: ({ progress }) => told.push(progress) };
+  const { structuredContent } = await call(client, 'slow', { message: 'x' }, options);
+  assert(structuredContent.answer);
+  assert(told.length >= 1 && told.every((step, at) => step === at + 1), `${told}`);
+});
+
+test('a failure is a result, and passes the schema too', async (t) => {
+  const client = await connect(t);
+  await client.listTools();
+  const failed = await call(client, 'broken', { message: 'x' });
+  assert.equal(failed.isError, true);
+  assert.equal(failed.structuredContent.error.code, 'upstream_error');
+  const unknown = await call(client, 'echo', { message: 'x', conversation: 'conv_0' });
+  assert.equal(unknown.structuredContent.error.code, 'conversation_not_found');
+  assert.equal(unknown.structuredContent.error.param, null);
+  await assert.rejects(call(client, 'nothing', { message: 'x' }), { code: -32602 });
+});
+
+test('a call that takes too long is called off, and its bot is freed', async (t) => {
+  const client = await connect(t);
+  const begun = performance.now();
+  await assert.rejects(call(client, 'slow', { message: 'x' }, { timeout: 300 }), { code: -32001 });
+  await idle();
+  assert(performance.now() - begun < 1_800, 'before the bot said anything');
+  // The session goes on.
+  assert.equal((await call(client, 'echo', { message: 'y' })).structuredContent.answer, 'y');
+});
+
+test('a wrong key is refused', async (t) => {
+  await assert.rejects(connect(t, 'sk-wrong'), /401|Incorrect API key/);
+});

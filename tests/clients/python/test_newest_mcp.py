@@ -1,0 +1,39 @@
+"""Bots as tools by the newest SDK of the Model Context Protocol, which speaks
+the revision without sessions. It needs packages that the other clients do not
+go with: `COZEWAY_TEST_MCP_PYTHON` is a Python that has them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from chats import TEAM_KEY
+from gateway import PATIENCE, Gateway
+
+
+def test_the_newest_sdk_needs_no_session(remembering: Gateway) -> None:
+    python = os.environ.get("COZEWAY_TEST_MCP_PYTHON")
+    if not python:
+        pytest.skip("COZEWAY_TEST_MCP_PYTHON names no Python")
+    done = subprocess.run(
+        [python, "-B", str(Path(__file__).with_name("newest_mcp.py"))],
+        env=os.environ | {"COZEWAY_URL": remembering.address, "COZEWAY_KEY": TEAM_KEY},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=2 * PATIENCE,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert seen["version"] == "2026-07-28"
+    assert {"echo", "poem", "trip"} <= set(seen["tools"])
+    assert seen["progress"][0] == 1.0
+    assert seen["second"].startswith("user: one\n")
+    assert seen["failed"] == [True, "upstream_error"]
+    assert seen["unknown"] == -32602
+    assert 0.4 < seen["late"] < 1.5 and seen["freed"], seen
+    assert seen["after"] == "y"
