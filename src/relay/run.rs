@@ -25,7 +25,7 @@ use crate::turn::{Event, Failure, Finish, Kind, Usage};
 pub(super) use account::question;
 use account::{Account, Passing};
 use again::Again;
-use sending::Sending;
+use sending::{Sending, Unpacked};
 
 /// How long the end of the stream may lag behind the end of the chat.
 const END_GRACE: Duration = Duration::from_secs(2);
@@ -67,6 +67,8 @@ pub(super) struct Run {
     aloud: bool,
     target: Target,
     caller_token: Option<Secret>,
+    /// What the last call was made with, whatever is known by now.
+    token: Option<Secret>,
     relay: Relay,
     /// Taken when the chat is charged.
     meter: Option<Meter>,
@@ -85,9 +87,9 @@ pub(super) struct Run {
 
 enum Phase {
     /// Files are brought to Coze; it knows of no chat yet.
-    Uploading(Boxed<Result<Packed, Failure>>),
+    Uploading(Boxed<Result<Packed, Unpacked>>),
     /// The head of the answer has not come.
-    Opening(Boxed<Result<Begun, Failure>>),
+    Opening(Boxed<Result<(Begun, Secret), Failure>>),
     /// Events come.
     Streaming(ByteStream),
     /// The answer is whole; only what it cost is still asked for.
@@ -137,6 +139,7 @@ impl Run {
             aloud: order.aloud,
             target: order.target.clone(),
             caller_token: order.caller_token.clone(),
+            token: None,
             relay,
             meter: order.meter.clone(),
             memory: lent.as_ref().map(|lent| Memory { note: lent.note(), lost: false, trimmed: 0 }),
@@ -155,6 +158,7 @@ impl Run {
     fn begin(&mut self, start: Start) {
         self.phase = match start {
             Start::Call(call) => {
+                self.sending = None;
                 if let Some(again) = &mut self.again {
                     again.made(call.clone(), None);
                 }
@@ -188,10 +192,14 @@ impl Run {
                     self.packed(packed);
                     Ok(())
                 }
-                Err(failure) => Err(failure),
+                Err(Unpacked { failure, token }) => {
+                    self.token = token;
+                    Err(failure)
+                }
             },
             Phase::Opening(opening) => match opening.as_mut().poll(cx) {
-                Poll::Ready(Ok(begun)) => {
+                Poll::Ready(Ok((begun, token))) => {
+                    self.token = Some(token);
                     self.clocks.begun();
                     let (Begun::Stream { log_id, .. } | Begun::Whole { log_id, .. }) = &begun;
                     if let Some(id) = log_id {
@@ -242,7 +250,7 @@ impl Run {
                 return Poll::Ready(Some(self.remembered(remembered, sink)));
             }
         };
-        Poll::Ready(Some(step.or_else(|failure| self.failed(failure))))
+        Poll::Ready(Some(step.or_else(|failure| self.failed(self.masked(failure)))))
     }
 
     /// Takes bytes of the stream.
@@ -346,6 +354,15 @@ impl Run {
         }
     }
 
+    /// A failure without the token that Coze was called with. It may be known
+    /// no more, and still be good.
+    fn masked(&self, failure: Failure) -> Failure {
+        match &self.token {
+            Some(token) => failure.without(token.expose()),
+            None => failure,
+        }
+    }
+
     /// What Coze is called with; `None` where there is no token at all.
     fn bearer(&self) -> Option<Bearer> {
         self.target.bearer(self.caller_token.as_ref()).ok()
@@ -353,16 +370,16 @@ impl Run {
 }
 
 /// Makes the call with just this token.
-fn open_with(target: Target, call: Call, token: Secret) -> Boxed<Result<Begun, Failure>> {
+fn open_with(target: Target, call: Call, token: Secret) -> Boxed<Result<(Begun, Secret), Failure>> {
     Box::pin(async move {
         let streams = target.callee.streams();
-        target.deployment.client.begin(&call, &token, streams).await
+        Ok((target.deployment.client.begin(&call, &token, streams).await?, token))
     })
 }
 
 /// Makes the call; once more with another token, if Coze refuses the one
 /// from a file and the file has a new one: nothing has run then.
-fn open(target: Target, call: Call, caller_token: Option<Secret>) -> Boxed<Result<Begun, Failure>> {
+fn open(target: Target, call: Call, caller_token: Option<Secret>) -> Boxed<Result<(Begun, Secret), Failure>> {
     Box::pin(async move {
         let bearer = target.bearer(caller_token.as_ref())?;
         bearer.begin(&target.deployment.client, &call, target.callee.streams()).await
