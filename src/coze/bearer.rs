@@ -107,7 +107,7 @@ impl Bearer {
     /// there is none.
     pub async fn renewed(&self, failure: Failure, refused: &Secret) -> Result<Secret, Failure> {
         match self {
-            Self::Source(source) if failure.kind == Kind::Auth => {
+            Self::Source(source) if failure.kind == Kind::Auth && source.may_help(&failure) => {
                 source.after_refusal(refused).await?.ok_or(failure)
             }
             Self::Source(_) | Self::Caller(_) => Err(failure),

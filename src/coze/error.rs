@@ -50,6 +50,13 @@ pub fn is_forgotten(failure: &Failure) -> bool {
     matches!(failure.coze_code, Some(103000001 | 103000002 | 4001 | 4002 | 4200))
 }
 
+/// Whether a failure says that whoever asks has no right to what it asks for,
+/// and not that the token is a bad one.
+#[must_use]
+pub fn is_without_right(failure: &Failure) -> bool {
+    matches!(failure.coze_code, Some(4101 | 103000001 | 110000001))
+}
+
 /// What kind of failure a code of Coze's is.
 fn kind(code: i64) -> Kind {
     match code {
