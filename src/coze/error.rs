@@ -80,6 +80,7 @@ fn kind(code: i64) -> Kind {
         | 103200001
         | 103200003
         | 104000000..=104000007
+        | 104000009..=104000010
         | 720702001
         | 720702002
         | 720702078
@@ -195,6 +196,14 @@ mod tests {
         assert_eq!(failure.coze_code, Some(100000000));
         assert!(failure.message.contains("agent not published"), "{}", failure.message);
         assert!(!failure.message.contains("stack"), "{}", failure.message);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_the_requests_fault_but_for_trouble_with_the_storage() {
+        for code in 104_000_000..=104_000_010 {
+            let expected = if code == 104_000_008 { Kind::Broken } else { Kind::Rejected };
+            assert_eq!(failure(code, "").kind, expected, "{code}");
+        }
     }
 
     #[test]
