@@ -163,6 +163,7 @@ impl Uploads {
                 inline.content().len(),
                 failure.message
             ),
+            attached_at: inline.attached_at(),
             // No chat has begun.
             may_be_running: false,
             ..failure

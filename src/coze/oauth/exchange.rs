@@ -108,7 +108,7 @@ fn own_failure(body: &Value) -> Option<Failure> {
     let text = body.get("msg").and_then(Value::as_str).unwrap_or_default();
     let failure = error::failure(code, text);
     let own = matches!(failure.kind, Kind::Broken | Kind::Timeout);
-    own.then(|| Failure { may_be_running: false, ..failure })
+    own.then_some(Failure { may_be_running: false, ..failure })
 }
 
 /// A sentence, if this machine's clock is not Coze's.

@@ -23,6 +23,7 @@ use crate::http::stream::ChatBody;
 use crate::http::{Context, body, respond};
 use crate::openai::ApiError;
 use crate::openai::chat::{self, Encoder, Head, Request};
+use crate::openai::error::attached;
 use crate::relay::Order;
 use crate::turn::{Prompt, Reasoning};
 use naming::Naming;
@@ -213,10 +214,8 @@ fn refused(error: &Refused, attached_at: &[(usize, usize)]) -> ApiError {
     let (code, param) = match error {
         Refused::Unfit(Unfit::Attachment(number, why)) => {
             let place = attached_at.get(*number);
-            let param = place.map_or_else(
-                || "messages".to_owned(),
-                |(message, part)| format!("messages[{message}].content[{part}]"),
-            );
+            let param =
+                place.map_or_else(|| "messages".to_owned(), |(message, part)| attached(*message, *part));
             let message = format!("'{param}' cannot be taken by this model: {why}.");
             return ApiError::bad_request("unsupported_content", Some(param), message);
         }

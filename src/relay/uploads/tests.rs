@@ -1,4 +1,4 @@
-use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::store::memory::Memory;
@@ -68,21 +68,31 @@ async fn without_a_secret_nothing_is_remembered() {
 
 #[test]
 fn of_two_that_leave_at_once_nothing_stays() {
+    const ROUNDS: usize = 100_000;
     let uploads = Uploads::default();
-    for round in 0..2000_u32 {
-        let mut key = Key::default();
-        key[..4].copy_from_slice(&round.to_le_bytes());
-        let [one, other] = [(); 2].map(|()| uploads.wait_for((key, Way::Once)));
-        assert!(Arc::ptr_eq(&one.upload, &other.upload));
-        let barrier = Barrier::new(2);
-        std::thread::scope(|scope| {
-            for waiting in [one, other] {
-                scope.spawn(|| {
-                    barrier.wait();
-                    drop(waiting);
-                });
+    // A barrier that wakes nobody: both go on in the same moment.
+    let arrived = AtomicUsize::new(0);
+    let together = |step: usize| {
+        arrived.fetch_add(1, Ordering::SeqCst);
+        while arrived.load(Ordering::SeqCst) < 2 * step {
+            std::thread::yield_now();
+        }
+    };
+    let stayed: usize = std::thread::scope(|scope| {
+        let comes_and_goes = || {
+            let mut stayed = 0;
+            for round in 0..ROUNDS {
+                let waiting = uploads.wait_for((Key::default(), Way::Once));
+                together(3 * round + 1);
+                drop(waiting);
+                together(3 * round + 2);
+                stayed += uploads.running().len();
+                together(3 * round + 3);
             }
-        });
-        assert_eq!(uploads.running().len(), 0, "round {round}");
-    }
+            stayed
+        };
+        let both = [scope.spawn(comes_and_goes), scope.spawn(comes_and_goes)];
+        both.map(|one| one.join().unwrap()).iter().sum()
+    });
+    assert_eq!(stayed, 0);
 }

@@ -47,6 +47,8 @@ async fn a_failed_upload_is_told_before_anything_is_sent() {
         assert_eq!(said.error(), expected, "{trouble:?}: {}", said.body);
         let message = said.body["error"]["message"].as_str().unwrap();
         assert!(message.contains("(image/png, 9 bytes)"), "{message}");
+        let param = if expected.0 == 400 { json!("messages[2].content[1]") } else { json!(null) };
+        assert_eq!(said.body["error"]["param"], param, "{trouble:?}");
         assert_eq!(chats(&coze), before, "{trouble:?}");
         tried += 1;
         assert!(uploads(&coze) >= tried);
