@@ -16,7 +16,7 @@ use super::clocks::Clocks;
 use super::lent::Lent;
 use super::shaping::Shaping;
 use super::start::{Packed, Start};
-use super::{Memory, Order, Relay, Remembered, Replay};
+use super::{Memory, Order, Relay, Remembered, Replay, Room};
 use crate::access::Meter;
 use crate::coze::client::{Begun, ByteStream};
 use crate::coze::{Bearer, Call, Reader, Target, retrieve, sse};
@@ -80,6 +80,8 @@ pub(super) struct Run {
     cleanup: bool,
     /// Its files, until the chat has begun.
     sending: Option<Box<Sending>>,
+    /// What they take up.
+    room: Room,
     upload_timeout: Duration,
     /// Conversations of Coze's that the turn has left behind.
     strays: Vec<String>,
@@ -147,6 +149,7 @@ impl Run {
             replay,
             cleanup: order.cleanup,
             sending: None,
+            room: order.room.clone(),
             upload_timeout: order.upload_timeout,
             strays: Vec::new(),
         };

@@ -94,6 +94,9 @@ async fn answer(
             "'n' must be 1 in a conversation with a name: only one answer can go on.",
         ));
     }
+    let room = context.app.relay.room(&prompt).ok_or_else(|| {
+        ApiError::overloaded("The gateway holds as many images and files as it takes; try again in a moment.")
+    })?;
     let permit = admission.admit(request.choices).await?;
     let user = request.ask.user.clone().or_else(|| caller.user_in(&headers));
     let caller_token = match caller.identity() {
@@ -111,7 +114,7 @@ async fn answer(
     let starts = !matches!(model.target.callee, Callee::Bot(_)) && placed.note.mode != Mode::Resumed;
     let ignores_parameters = request.ask.given.parameters.is_some() && !starts;
     let (mut order, trimmed) = turn.order(placed, prompt, &request).await?;
-    order.meter = permit.meter();
+    (order.meter, order.room) = (permit.meter(), room);
     // There may be megabytes in it, and the answer may take long.
     drop(request.ask);
     let mut remarks = Remarks { ignored: request.ignored, trimmed, name, note: None };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::account::Account;
 use super::{Boxed, Phase, Run, open_with};
 use crate::coze::{Bearer, Reader, Target, files, sse};
+use crate::relay::Room;
 use crate::relay::start::{Packed, Parcel};
 use crate::relay::uploads::{Uploads, Used};
 use crate::secret::Secret;
@@ -127,6 +128,9 @@ impl Run {
         }
         if self.account.spoken {
             self.replay = None;
+        }
+        if self.sending.is_none() && self.replay.is_none() {
+            self.room = Room::default();
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Uploads that fail, and ids that Coze knows no more.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cozeway::simulator::{Head, Script, Step, UploadTrouble};
 use http::StatusCode;
 use serde_json::json;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{chats, inline, text, uploads, user};
