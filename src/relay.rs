@@ -10,6 +10,7 @@ mod clocks;
 mod cut;
 mod lent;
 mod place;
+mod room;
 mod run;
 mod settle;
 mod shaping;
@@ -38,6 +39,8 @@ use cleanup::Cleanup;
 pub use cleanup::{Cleaned, Leftovers};
 pub use lent::Lent;
 pub use place::{Asking, Placed, Unplaced, unremembered};
+pub use room::Room;
+use room::Rooms;
 use run::Run;
 use settle::Settlement;
 pub use start::{Parcel, Start};
@@ -62,6 +65,7 @@ struct Shared {
     cleanup: Cleanup,
     askers: Askers,
     uploads: Uploads,
+    rooms: Rooms,
 }
 
 /// What is to be run, and how its events are wanted.
@@ -93,6 +97,8 @@ pub struct Order {
     /// Whether conversations of Coze's are deleted once nothing refers to
     /// them.
     pub cleanup: bool,
+    /// What the files of the request take up.
+    pub room: Room,
     /// Takes what each chat costs, where a limit needs that: then usage is
     /// asked for in any case, and after a hang-up too.
     pub meter: Option<Meter>,
@@ -141,6 +147,13 @@ impl Relay {
     pub fn new(tracker: TaskTracker, store: Arc<dyn Store>) -> Self {
         let uploads = Uploads::remembered_in(store);
         Self { shared: Arc::new(Shared { tracker, uploads, ..Shared::default() }) }
+    }
+
+    /// Room for the files of a prompt, to be held until they are at Coze;
+    /// `None` if there is none now.
+    #[must_use]
+    pub fn room(&self, prompt: &Prompt) -> Option<Room> {
+        self.shared.rooms.take(prompt)
     }
 
     /// Starts the chats of an order. Dropping the turn ends them.

@@ -13,7 +13,7 @@ use anyhow::anyhow;
 
 use super::{ConfigArgs, Stop, env, explain, print, runtime};
 use crate::config::Snapshot;
-use crate::coze::inventory::{self, Listed, PAGE};
+use crate::coze::inventory::{self, Listed, Page};
 use crate::coze::token::Source;
 use crate::coze::{Bearer, Call, Deployment, Kind, is_id};
 use crate::turn::{Failure, Kind as Why};
@@ -107,24 +107,32 @@ impl Access {
         tokio::time::timeout(ANSWER, asked).await.unwrap_or_else(|_| late())
     }
 
-    /// All pages of a list.
-    async fn pages<T>(
+    /// All pages of a list, and whether that is the whole of it. A page may
+    /// be shorter than was asked for: only the number of all entries, or an
+    /// empty page, says that there is no other.
+    async fn pages<T: PartialEq>(
         &self,
         call: impl Fn(usize) -> Call,
-        read: impl Fn(&[u8]) -> Option<Vec<T>>,
-    ) -> Result<Vec<T>, Failure> {
+        read: impl Fn(&[u8]) -> Option<Page<T>>,
+    ) -> Result<(Vec<T>, bool), Failure> {
         let mut all = Vec::new();
-        for page in 1..=MAX_PAGES {
-            let body = self.fetch(&call(page)).await?;
-            let some = read(&body)
+        let mut passed = 0;
+        for number in 1..=MAX_PAGES {
+            let body = self.fetch(&call(number)).await?;
+            let Page { entries, count, total } = read(&body)
                 .ok_or_else(|| Failure::new(Why::Broken, "Coze's answer to that makes no sense."))?;
-            let last = some.len() < PAGE;
-            all.extend(some);
-            if last {
-                break;
+            // Then the number of the page is not heeded.
+            let stuck = !entries.is_empty() && entries.iter().all(|entry| all.contains(entry));
+            if stuck {
+                return Ok((all, false));
+            }
+            passed += count;
+            all.extend(entries);
+            if count == 0 || total.is_some_and(|total| passed >= total) {
+                return Ok((all, true));
             }
         }
-        Ok(all)
+        Ok((all, false))
     }
 }
 
@@ -145,15 +153,21 @@ impl Harvest {
             return;
         }
         let spaces = match access.pages(inventory::spaces, inventory::read_spaces).await {
-            Ok(spaces) => spaces,
+            Ok((spaces, whole)) => {
+                self.cut(name, "the workspaces", spaces.len(), whole);
+                spaces
+            }
             Err(failure) => return self.fault(name, "the workspaces", &failure),
         };
         for space in &spaces {
             let bots = access.pages(|page| inventory::bots(&space.id, page), inventory::read_bots).await;
+            let what = format!("the bots of the workspace {:?}", space.name);
             let bots = match bots {
-                Ok(bots) => bots,
+                Ok((bots, whole)) => {
+                    self.cut(name, &what, bots.len(), whole);
+                    bots
+                }
                 Err(failure) => {
-                    let what = format!("the bots of the workspace {:?}", space.name);
                     self.fault(name, &what, &failure);
                     continue;
                 }
@@ -179,6 +193,14 @@ impl Harvest {
             }
         }
         self.faults.push(format!("bot {id}: {}", faults.join("; ")));
+    }
+
+    /// Says of a list that is not whole that it is not.
+    fn cut(&mut self, name: &str, what: &str, count: usize, whole: bool) {
+        if !whole {
+            self.faults
+                .push(format!("{name}: {what}: only the first {count} are listed; give ids for others"));
+        }
     }
 
     fn fault(&mut self, name: &str, what: &str, failure: &Failure) {

@@ -66,18 +66,24 @@ impl Bearer {
         }
     }
 
-    /// Makes a call that begins an answer.
+    /// Makes a call that begins an answer; gives the token, too, that it was
+    /// made with, to be taken out of what is shown.
     ///
     /// # Errors
     /// As [`Client::begin`] says.
-    pub async fn begin(&self, client: &Client, call: &Call, streams: bool) -> Result<Begun, Failure> {
+    pub async fn begin(
+        &self,
+        client: &Client,
+        call: &Call,
+        streams: bool,
+    ) -> Result<(Begun, Secret), Failure> {
         let token = self.token().await?;
         let failure = match client.begin(call, &token, streams).await {
-            Ok(begun) => return Ok(begun),
-            Err(failure) => failure.without(token.expose()),
+            Ok(begun) => return Ok((begun, token)),
+            Err(failure) => failure,
         };
         let token = self.renewed(failure, &token).await?;
-        client.begin(call, &token, streams).await.map_err(|failure| failure.without(token.expose()))
+        Ok((client.begin(call, &token, streams).await?, token))
     }
 
     /// Makes a call that is answered by a small JSON body.
@@ -101,7 +107,7 @@ impl Bearer {
     /// there is none.
     pub async fn renewed(&self, failure: Failure, refused: &Secret) -> Result<Secret, Failure> {
         match self {
-            Self::Source(source) if failure.kind == Kind::Auth => {
+            Self::Source(source) if failure.kind == Kind::Auth && source.may_help(&failure) => {
                 source.after_refusal(refused).await?.ok_or(failure)
             }
             Self::Source(_) | Self::Caller(_) => Err(failure),

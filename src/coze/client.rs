@@ -203,7 +203,7 @@ impl Client {
         let failure = judge(head.status, &kind, retry_after, &body);
         let mut failure = failure.unwrap_or_else(|| unexpected(head.status, &kind));
         failure.log_id = failure.log_id.or(log_id);
-        Err(failure)
+        Err(failure.without(token.expose()))
     }
 
     /// Makes a call that is answered by an event stream, or by a JSON body
@@ -223,7 +223,7 @@ impl Client {
         match failure.or_else(|| (!is_json).then(|| unexpected(head.status, &told.kind))) {
             Some(mut failure) => {
                 failure.log_id = failure.log_id.or(told.log_id);
-                Err(failure)
+                Err(failure.without(token.expose()))
             }
             None => Ok(Begun::Whole { log_id: told.log_id, body }),
         }

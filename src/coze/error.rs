@@ -50,6 +50,13 @@ pub fn is_forgotten(failure: &Failure) -> bool {
     matches!(failure.coze_code, Some(103000001 | 103000002 | 4001 | 4002 | 4200))
 }
 
+/// Whether a failure says that whoever asks has no right to what it asks for,
+/// and not that the token is a bad one.
+#[must_use]
+pub fn is_without_right(failure: &Failure) -> bool {
+    matches!(failure.coze_code, Some(4101 | 103000001 | 110000001))
+}
+
 /// What kind of failure a code of Coze's is.
 fn kind(code: i64) -> Kind {
     match code {
@@ -73,6 +80,7 @@ fn kind(code: i64) -> Kind {
         | 103200001
         | 103200003
         | 104000000..=104000007
+        | 104000009..=104000010
         | 720702001
         | 720702002
         | 720702078
@@ -188,6 +196,14 @@ mod tests {
         assert_eq!(failure.coze_code, Some(100000000));
         assert!(failure.message.contains("agent not published"), "{}", failure.message);
         assert!(!failure.message.contains("stack"), "{}", failure.message);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_the_requests_fault_but_for_trouble_with_the_storage() {
+        for code in 104_000_000..=104_000_010 {
+            let expected = if code == 104_000_008 { Kind::Broken } else { Kind::Rejected };
+            assert_eq!(failure(code, "").kind, expected, "{code}");
+        }
     }
 
     #[test]

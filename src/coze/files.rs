@@ -58,7 +58,8 @@ pub fn form(file: &Inline) -> Form {
 }
 
 /// A name inside of quotes, as browsers write it.
-fn escaped(name: &str) -> String {
+#[must_use]
+pub fn escaped(name: &str) -> String {
     name.replace('\\', "_").replace('"', "%22").replace('\r', "%0D").replace('\n', "%0A")
 }
 

@@ -13,7 +13,18 @@ use super::Call;
 use super::json::Word;
 
 /// How many entries a page has; the clouds give no more than 50.
-pub const PAGE: usize = 50;
+const PAGE: usize = 50;
+
+/// A page of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// What can be used of it.
+    pub entries: Vec<T>,
+    /// How many entries it has, with those that cannot be used.
+    pub count: usize,
+    /// How many entries all pages have, if that is said.
+    pub total: Option<usize>,
+}
 
 /// A workspace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,12 +59,13 @@ pub fn spaces(page: usize) -> Call {
 }
 
 /// A page of the bots of a workspace that are published to the API channel,
-/// counted from 1.
+/// counted from 1. (What the page's number is called, the docs and Coze's own
+/// SDKs do not agree on.)
 #[must_use]
 pub fn bots(space: &str, page: usize) -> Call {
     let space = escaped(space);
     get(format!(
-        "/v1/bots?workspace_id={space}&publish_status=published_online&connector_id=1024&page_index={page}&page_size={PAGE}"
+        "/v1/bots?workspace_id={space}&publish_status=published_online&connector_id=1024&page_num={page}&page_index={page}&page_size={PAGE}"
     ))
 }
 
@@ -102,27 +114,37 @@ impl Entry<'_> {
 
 /// The workspaces on a page; `None` if the answer makes no sense.
 #[must_use]
-pub fn read_spaces(body: &[u8]) -> Option<Vec<Space>> {
+pub fn read_spaces(body: &[u8]) -> Option<Page<Space>> {
     #[derive(Deserialize)]
     struct Data<'a> {
         #[serde(borrow)]
         workspaces: Vec<Entry<'a>>,
+        #[serde(default, alias = "total")]
+        total_count: Option<usize>,
     }
-    let entries = serde_json::from_slice::<Answer<Data<'_>>>(body).ok()?.data.workspaces;
-    let listed = entries.into_iter().filter_map(Entry::listed);
-    Some(listed.map(|Listed { id, name, .. }| Space { id, name }).collect())
+    let Data { workspaces, total_count } = serde_json::from_slice::<Answer<Data<'_>>>(body).ok()?.data;
+    let Page { entries, count, total } = page(workspaces, total_count);
+    let entries = entries.into_iter().map(|Listed { id, name, .. }| Space { id, name }).collect();
+    Some(Page { entries, count, total })
 }
 
 /// The bots on a page; `None` if the answer makes no sense.
 #[must_use]
-pub fn read_bots(body: &[u8]) -> Option<Vec<Listed>> {
+pub fn read_bots(body: &[u8]) -> Option<Page<Listed>> {
     #[derive(Deserialize)]
     struct Data<'a> {
         #[serde(borrow)]
         items: Vec<Entry<'a>>,
+        #[serde(default, alias = "total_count")]
+        total: Option<usize>,
     }
-    let entries = serde_json::from_slice::<Answer<Data<'_>>>(body).ok()?.data.items;
-    Some(entries.into_iter().filter_map(Entry::listed).collect())
+    let Data { items, total } = serde_json::from_slice::<Answer<Data<'_>>>(body).ok()?.data;
+    Some(page(items, total))
+}
+
+fn page(all: Vec<Entry<'_>>, total: Option<usize>) -> Page<Listed> {
+    let count = all.len();
+    Page { entries: all.into_iter().filter_map(Entry::listed).collect(), count, total }
 }
 
 /// A bot's own answer; `None` if it makes no sense.
@@ -139,16 +161,19 @@ mod tests {
     fn an_id_cannot_leave_its_place_in_the_path() {
         assert_eq!(bot("7/../x").path, "/v1/bots/7%2F..%2Fx");
         assert_eq!(workflow("7?a").path, "/v1/workflows/7%3Fa");
-        assert!(bots("1&x=2", 3).path.starts_with("/v1/bots?workspace_id=1%26x%3D2&"));
+        let bots = bots("1&x=2", 3).path;
+        assert!(bots.starts_with("/v1/bots?workspace_id=1%26x%3D2&"));
+        assert!(bots.contains("&page_num=3&page_index=3&"), "whichever of them is read");
     }
 
     #[test]
     fn lists_are_read_in_the_clouds_form() {
         let body = br#"{"code":0,"msg":"","data":{"workspaces":[{"id":"75","name":"Personal","icon_url":"","role_type":"owner","workspace_type":"personal"},{"id":"","name":"none"}],"total_count":2}}"#;
-        assert_eq!(read_spaces(body), Some(vec![Space { id: "75".into(), name: "Personal".into() }]));
+        let space = Space { id: "75".into(), name: "Personal".into() };
+        assert_eq!(read_spaces(body), Some(Page { entries: vec![space], count: 2, total: Some(2) }));
         let body = br#"{"data":{"items":[{"id":"7","name":"n\u4f60","description":null,"is_published":true,"updated_at":1}],"total":1},"code":0}"#;
         let bot = Listed { id: "7".into(), name: "n你".into(), description: String::new() };
-        assert_eq!(read_bots(body), Some(vec![bot]));
+        assert_eq!(read_bots(body), Some(Page { entries: vec![bot], count: 1, total: Some(1) }));
         for garbage in ["", "<html>", "{}", r#"{"data":null}"#, r#"{"data":{"items":{}}}"#] {
             assert_eq!(read_bots(garbage.as_bytes()), None, "{garbage}");
             assert_eq!(read_spaces(garbage.as_bytes()), None, "{garbage}");

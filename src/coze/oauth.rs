@@ -81,6 +81,8 @@ struct State {
     running: Option<Waiting>,
     /// Until when this failure is told again.
     failed: Option<(Instant, Failure)>,
+    /// Coze is asked because it has refused the token that is held.
+    refused: bool,
     /// When a refused token was last made anew.
     renewed: Option<Instant>,
 }
@@ -166,12 +168,12 @@ impl OAuth {
                 Some(_) if state.renewed.is_some_and(|at| now.duration_since(at) < RENEW_EVERY) => {
                     return Ok(None);
                 }
-                Some(_) => {
-                    (state.held, state.renewed) = (None, Some(now));
-                }
-                None => {}
+                Some(_) | None => {}
             }
             state.may_ask(now)?;
+            // What is held is kept until there is another one: it may be good
+            // for all but this bot.
+            state.refused = state.held.is_some();
             self.ask(&mut state)
         };
         wait(waiting).await.map(Some)
@@ -208,10 +210,14 @@ impl OAuth {
                 let refresh = now + left - (left / 5).min(AHEAD);
                 state.held = Some(Held { token: token.clone(), refresh, expires: now + left });
                 state.failed = None;
+                if std::mem::take(&mut state.refused) {
+                    state.renewed = Some(now);
+                }
                 Ok(token)
             }
             Err(failure) => {
-                let pause = if state.held.is_some() { CALM_PAUSE } else { PAUSE };
+                let calm = state.held.is_some() && !std::mem::take(&mut state.refused);
+                let pause = if calm { CALM_PAUSE } else { PAUSE };
                 state.failed = Some((now + pause, failure.clone()));
                 let detail = failure.detail.as_deref().unwrap_or_default();
                 tracing::warn!(app = self.settings.app_id, %failure, detail, "Coze has given no access token");

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use super::error;
 use super::oauth::{KeyError, OAuth};
 use crate::secret::Secret;
 use crate::turn::Failure;
@@ -141,6 +142,16 @@ impl Source {
             Self::Fixed(token) => Ok(token.clone()),
             Self::File(file) => Ok(file.current(false)),
             Self::OAuth(oauth) => oauth.current().await,
+        }
+    }
+
+    /// Whether another token may help where Coze has refused one: an app's
+    /// next one has the same rights, a file's may be somebody else's.
+    pub(super) fn may_help(&self, failure: &Failure) -> bool {
+        match self {
+            Self::Fixed(_) => false,
+            Self::File(_) => true,
+            Self::OAuth(_) => !error::is_without_right(failure),
         }
     }
 

@@ -203,7 +203,11 @@ impl ApiError {
                 (503, "service_unavailable_error", "overloaded".into(), Retry::After(Duration::from_secs(1)))
             }
         };
-        let param = (failure.kind == Kind::TooLong).then(|| "messages".to_owned());
+        let param = match (failure.kind, failure.attached_at) {
+            (Kind::TooLong, _) => Some("messages".to_owned()),
+            (Kind::Rejected, Some((message, part))) => Some(attached(message.into(), part.into())),
+            _ => None,
+        };
         let message = if failure.kind == Kind::Auth && caller_owns_token {
             "Coze does not accept this token, or it has no right to the bot.".to_owned()
         } else {
@@ -218,4 +222,10 @@ impl ApiError {
             retry,
         }
     }
+}
+
+/// How a content part is named in `param`.
+#[must_use]
+pub fn attached(message: usize, part: usize) -> String {
+    format!("messages[{message}].content[{part}]")
 }

@@ -3,30 +3,30 @@
 mod account;
 mod again;
 mod ending;
+mod phase;
 mod sending;
 
 use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Sleep;
 
 use super::clocks::Clocks;
 use super::lent::Lent;
 use super::shaping::Shaping;
-use super::start::{Packed, Start};
-use super::{Memory, Order, Relay, Remembered, Replay};
+use super::start::Start;
+use super::{Memory, Order, Relay, Remembered, Replay, Room};
 use crate::access::Meter;
-use crate::coze::client::{Begun, ByteStream};
+use crate::coze::client::Begun;
 use crate::coze::{Bearer, Call, Reader, Target, retrieve, sse};
 use crate::secret::Secret;
-use crate::turn::{Event, Failure, Finish, Kind, Usage};
+use crate::turn::{Event, Failure, Finish, Kind};
 pub(super) use account::question;
 use account::{Account, Passing};
 use again::Again;
-use sending::Sending;
+use phase::{Boxed, End, Phase};
+use sending::{Sending, Unpacked};
 
 /// How long the end of the stream may lag behind the end of the chat.
 const END_GRACE: Duration = Duration::from_secs(2);
@@ -40,8 +40,6 @@ const USAGE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a finished stream is read on, so that its connection can serve
 /// another call.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
-
-type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// One chat while it runs.
 ///
@@ -71,6 +69,8 @@ pub(super) struct Run {
     aloud: bool,
     target: Target,
     caller_token: Option<Secret>,
+    /// What the last call was made with, whatever is known by now.
+    token: Option<Secret>,
     relay: Relay,
     /// Taken when the chat is charged.
     meter: Option<Meter>,
@@ -82,55 +82,17 @@ pub(super) struct Run {
     cleanup: bool,
     /// Its files, until the chat has begun.
     sending: Option<Box<Sending>>,
+    /// What they take up.
+    room: Room,
     upload_timeout: Duration,
     /// Conversations of Coze's that the turn has left behind.
     strays: Vec<String>,
 }
 
-enum Phase {
-    /// Files are brought to Coze; it knows of no chat yet.
-    Uploading(Boxed<Result<Packed, Failure>>),
-    /// Coze runs another chat in the conversation, and has begun none of this
-    /// one; the call is made again in a while.
-    Pausing(Pin<Box<Sleep>>),
-    /// The head of the answer has not come.
-    Opening(Boxed<Result<Begun, Failure>>),
-    /// Events come.
-    Streaming(ByteStream),
-    /// The answer is whole; only what it cost is still asked for.
-    Counting(Boxed<Option<Usage>>, Finish),
-    /// All is said; only the end is still remembered, so that a client that
-    /// goes on at once finds it.
-    Remembering(Boxed<bool>, End),
-    /// Nothing more comes.
-    Over,
-}
-
-/// How a run ends once that is remembered.
-enum End {
-    Finished(Finish),
-    Failed(Failure),
-}
-
-impl Phase {
-    /// Whether Coze knows of no chat, nor can one be on its way there.
-    fn is_unsent(&self) -> bool {
-        matches!(self, Self::Uploading(_) | Self::Pausing(_))
-    }
-}
-
 impl std::fmt::Debug for Run {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let phase = match self.phase {
-            Phase::Uploading(_) => "uploading",
-            Phase::Pausing(_) => "pausing",
-            Phase::Opening(_) => "opening",
-            Phase::Streaming(_) => "streaming",
-            Phase::Counting(..) => "counting",
-            Phase::Remembering(..) => "remembering",
-            Phase::Over => "over",
-        };
-        f.debug_struct("Run").field("phase", &phase).field("account", &self.account).finish_non_exhaustive()
+        let (phase, account) = (self.phase.name(), &self.account);
+        f.debug_struct("Run").field("phase", &phase).field("account", account).finish_non_exhaustive()
     }
 }
 
@@ -152,6 +114,7 @@ impl Run {
             aloud: order.aloud,
             target: order.target.clone(),
             caller_token: order.caller_token.clone(),
+            token: None,
             relay,
             meter: order.meter.clone(),
             memory: lent.as_ref().map(|lent| Memory { note: lent.note(), lost: false, trimmed: 0 }),
@@ -159,6 +122,7 @@ impl Run {
             replay,
             cleanup: order.cleanup,
             sending: None,
+            room: order.room.clone(),
             upload_timeout: order.upload_timeout,
             strays: Vec::new(),
         };
@@ -170,6 +134,7 @@ impl Run {
     fn begin(&mut self, start: Start) {
         self.phase = match start {
             Start::Call(call) => {
+                self.sending = None;
                 if let Some(again) = &mut self.again {
                     again.made(call.clone(), None);
                 }
@@ -203,7 +168,10 @@ impl Run {
                     self.packed(packed);
                     Ok(())
                 }
-                Err(failure) => Err(failure),
+                Err(Unpacked { failure, token }) => {
+                    self.token = token;
+                    Err(failure)
+                }
             },
             Phase::Pausing(pause) => {
                 ready!(pause.as_mut().poll(cx));
@@ -211,7 +179,8 @@ impl Run {
                 Ok(())
             }
             Phase::Opening(opening) => match opening.as_mut().poll(cx) {
-                Poll::Ready(Ok(begun)) => {
+                Poll::Ready(Ok((begun, token))) => {
+                    self.token = Some(token);
                     self.clocks.begun();
                     let (Begun::Stream { log_id, .. } | Begun::Whole { log_id, .. }) = &begun;
                     if let Some(id) = log_id {
@@ -266,7 +235,7 @@ impl Run {
                 return Poll::Ready(Some(self.remembered(remembered, sink)));
             }
         };
-        Poll::Ready(Some(step.or_else(|failure| self.failed(failure))))
+        Poll::Ready(Some(step.or_else(|failure| self.failed(self.masked(failure)))))
     }
 
     /// Takes bytes of the stream.
@@ -370,6 +339,15 @@ impl Run {
         }
     }
 
+    /// A failure without the token that Coze was called with. It may be known
+    /// no more, and still be good.
+    fn masked(&self, failure: Failure) -> Failure {
+        match &self.token {
+            Some(token) => failure.without(token.expose()),
+            None => failure,
+        }
+    }
+
     /// What Coze is called with; `None` where there is no token at all.
     fn bearer(&self) -> Option<Bearer> {
         self.target.bearer(self.caller_token.as_ref()).ok()
@@ -377,16 +355,16 @@ impl Run {
 }
 
 /// Makes the call with just this token.
-fn open_with(target: Target, call: Call, token: Secret) -> Boxed<Result<Begun, Failure>> {
+fn open_with(target: Target, call: Call, token: Secret) -> Boxed<Result<(Begun, Secret), Failure>> {
     Box::pin(async move {
         let streams = target.callee.streams();
-        target.deployment.client.begin(&call, &token, streams).await
+        Ok((target.deployment.client.begin(&call, &token, streams).await?, token))
     })
 }
 
 /// Makes the call; once more with another token, if Coze refuses the one
 /// from a file and the file has a new one: nothing has run then.
-fn open(target: Target, call: Call, caller_token: Option<Secret>) -> Boxed<Result<Begun, Failure>> {
+fn open(target: Target, call: Call, caller_token: Option<Secret>) -> Boxed<Result<(Begun, Secret), Failure>> {
     Box::pin(async move {
         let bearer = target.bearer(caller_token.as_ref())?;
         bearer.begin(&target.deployment.client, &call, target.callee.streams()).await

@@ -22,6 +22,9 @@ use crate::turn::{Failure, Inline, Kind, Media, Prompt, Source};
 /// How many files of one request are uploaded at once.
 const AT_ONCE: usize = 4;
 
+/// How many times as long as one file all files of a request may take.
+const ALL: u32 = 5;
+
 /// Uploads files, each once. Clones are the same.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Uploads(Arc<Shared>);
@@ -61,6 +64,13 @@ struct Waiting<'u> {
     upload: Arc<Upload>,
 }
 
+/// Where uploads are remembered.
+struct Shelf<'u> {
+    store: &'u dyn Store,
+    /// What makes the keys in the store say nothing to others.
+    secret: [u8; 32],
+}
+
 /// What an upload takes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Means<'a> {
@@ -91,7 +101,8 @@ impl Uploads {
     /// # Errors
     /// If one of the files cannot be uploaded.
     pub(super) async fn bring(&self, prompt: &mut Prompt, means: Means<'_>) -> Result<Vec<Used>, Failure> {
-        let secret = self.secret().await;
+        let shelf = self.shelf().await;
+        let secret = shelf.as_ref().map(|shelf| shelf.secret).unwrap_or_default();
         let mut wanted: HashMap<Key, Arc<Inline>> = HashMap::new();
         let mut places = Vec::new();
         for attachment in prompt.messages.iter_mut().flat_map(|message| &mut message.attachments) {
@@ -101,8 +112,11 @@ impl Uploads {
                 places.push((key, &mut attachment.source));
             }
         }
-        let files = wanted.into_iter().map(|(key, inline)| self.one(key, inline, means));
-        let used: Vec<Used> = stream::iter(files).buffer_unordered(AT_ONCE).try_collect().await?;
+        let files = wanted.into_iter().map(|(key, inline)| self.one(key, inline, means, shelf.as_ref()));
+        let all = stream::iter(files).buffer_unordered(AT_ONCE).try_collect();
+        let used: Vec<Used> = tokio::time::timeout(means.limit * ALL, all).await.unwrap_or_else(|_| {
+            Err(Failure::new(Kind::Timeout, "Coze did not take the files of this request in time."))
+        })?;
         for (key, source) in places {
             if let Some(used) = used.iter().find(|used| used.key == key) {
                 *source = Source::Kept(used.id.clone());
@@ -111,7 +125,13 @@ impl Uploads {
         Ok(used)
     }
 
-    async fn one(&self, key: Key, inline: Arc<Inline>, means: Means<'_>) -> Result<Used, Failure> {
+    async fn one(
+        &self,
+        key: Key,
+        inline: Arc<Inline>,
+        means: Means<'_>,
+        shelf: Option<&Shelf<'_>>,
+    ) -> Result<Used, Failure> {
         let brought = async {
             let refused = means.refused.iter().find(|used| used.key == key);
             let way = if refused.is_some() { Way::Again } else { Way::Once };
@@ -119,9 +139,13 @@ impl Uploads {
             let find_or_upload = async || {
                 // Whoever was first has remembered it by the time that nobody
                 // can join him any more.
-                match self.known(key).await.filter(|id| refused.is_none_or(|used| used.id != *id)) {
+                let known = match shelf {
+                    Some(shelf) => shelf.known(key).await,
+                    None => None,
+                };
+                match known.filter(|id| refused.is_none_or(|used| used.id != *id)) {
                     Some(id) => Ok(Used { key, id, remembered: true }),
-                    None => self.upload(key, &inline, means).await,
+                    None => upload(key, &inline, means, shelf).await,
                 }
             };
             waiting.upload.get_or_try_init(find_or_upload).await.cloned()
@@ -129,48 +153,34 @@ impl Uploads {
         let brought = tokio::time::timeout(means.limit, brought)
             .await
             .unwrap_or_else(|_| Err(Failure::new(Kind::Timeout, "Coze did not take it in time.")));
-        brought.map_err(|failure: Failure| Failure {
-            // Not its name: that is the client's own word, and this is logged.
+        // Its name is the client's own word, and this is logged.
+        let unnamed =
+            |failure: Failure| failure.without(inline.name()).without(&files::escaped(inline.name()));
+        brought.map_err(unnamed).map_err(|failure| Failure {
             message: format!(
                 "The upload of a file ({}, {} bytes) to Coze failed. {}",
                 inline.media_type(),
                 inline.content().len(),
                 failure.message
             ),
+            attached_at: inline.attached_at(),
             // No chat has begun.
             may_be_running: false,
             ..failure
         })
     }
 
-    /// Uploads a file, and remembers it.
-    async fn upload(&self, key: Key, inline: &Inline, means: Means<'_>) -> Result<Used, Failure> {
-        let form = files::form(inline);
-        let client = &means.target.deployment.client;
-        let files::Uploaded { id, life } = Box::pin(client.upload(&form, means.token)).await?;
-        if let Some(store) = &self.0.store
-            && let Err(away) = store.cache(key, id.clone().into_bytes(), life).await
-        {
-            tracing::debug!(%away, "an upload could not be remembered");
-        }
-        Ok(Used { key, id, remembered: false })
-    }
-
-    /// The id under which a file was uploaded before.
-    async fn known(&self, key: Key) -> Option<String> {
-        match self.0.store.as_ref()?.cached(key).await {
-            Ok(id) => String::from_utf8(id?).ok(),
+    /// Where uploads are remembered; nowhere without the secret of the store,
+    /// since keys without it would say what was uploaded.
+    async fn shelf(&self) -> Option<Shelf<'_>> {
+        let store = self.0.store.as_deref()?;
+        match store.secret().await {
+            Ok(secret) => Some(Shelf { store, secret }),
             Err(away) => {
-                tracing::debug!(%away, "whether a file was uploaded before is not known");
+                tracing::debug!(%away, "whether files were uploaded before is not known");
                 None
             }
         }
-    }
-
-    /// What makes the keys in the store say nothing to others.
-    async fn secret(&self) -> [u8; 32] {
-        let Some(store) = &self.0.store else { return [0; 32] };
-        store.secret().await.unwrap_or_default()
     }
 
     fn wait_for(&self, key: (Key, Way)) -> Waiting<'_> {
@@ -191,11 +201,45 @@ impl Uploads {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut running = self.uploads.running();
-        // The last one: nobody joins while this is locked.
+        // Nobody joins or leaves while this is locked: of two that go at once
+        // the second is the last.
         if Arc::strong_count(&self.upload) == 1 {
             running.remove(&self.key);
         }
+        drop(std::mem::take(&mut self.upload));
+        drop(running);
     }
+}
+
+impl Shelf<'_> {
+    /// The id under which a file was uploaded before.
+    async fn known(&self, key: Key) -> Option<String> {
+        match self.store.cached(key).await {
+            Ok(id) => String::from_utf8(id?).ok(),
+            Err(away) => {
+                tracing::debug!(%away, "whether a file was uploaded before is not known");
+                None
+            }
+        }
+    }
+}
+
+/// Uploads a file, and remembers it.
+async fn upload(
+    key: Key,
+    inline: &Inline,
+    means: Means<'_>,
+    shelf: Option<&Shelf<'_>>,
+) -> Result<Used, Failure> {
+    let form = files::form(inline);
+    let client = &means.target.deployment.client;
+    let files::Uploaded { id, life } = Box::pin(client.upload(&form, means.token)).await?;
+    if let Some(shelf) = shelf
+        && let Err(away) = shelf.store.cache(key, id.clone().into_bytes(), life).await
+    {
+        tracing::debug!(%away, "an upload could not be remembered");
+    }
+    Ok(Used { key, id, remembered: false })
 }
 
 /// What an upload is found by: where it lies, whose it is, and what it is. The
@@ -220,3 +264,6 @@ fn key(secret: &[u8; 32], means: Means<'_>, inline: &Inline, media: Media) -> Ke
     key.iter_mut().zip(hash.finalize()).for_each(|(to, from)| *to = from);
     key
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,9 +27,6 @@ const MAX_REMEMBERED: usize = 10_000;
 /// How many seconds of the future a JWT may be of.
 const TOLERANCE: u64 = 60;
 
-/// The most entries of a page.
-const MAX_PAGE: usize = 50;
-
 /// What makes a cloud of a simulated server.
 #[derive(Clone, Debug)]
 pub struct Cloud {
@@ -43,6 +40,8 @@ pub struct Cloud {
     pub lifetime: Duration,
     /// How many seconds its clock is ahead of this machine's.
     pub clock: i64,
+    /// The most entries of a page, whatever is asked for.
+    pub page: usize,
 }
 
 /// An OAuth app.
@@ -237,19 +236,21 @@ pub(super) fn spaces(simulator: &Simulator, query: &Query) -> Response<Body> {
             json!({ "id": id, "name": name, "role_type": "owner", "workspace_type": "team" })
         })
         .collect();
-    let page = page(&spaces, query, "page_num");
+    let most = state.as_ref().map_or(1, |state| state.cloud.page);
+    let page = page(&spaces, query, most, &["page_num"]);
     answered(&json!({ "workspaces": page, "total_count": spaces.len() }))
 }
 
 /// `GET /v1/bots`: those that are published, with `published_online`.
 pub(super) fn bots(simulator: &Simulator, query: &Query) -> Response<Body> {
     let wanted = query.get("workspace_id").unwrap_or_default();
-    let ids = {
+    let found = {
         let state = lock(&simulator.0.cloud);
-        let mut spaces = state.iter().flat_map(|state| &state.cloud.spaces);
-        spaces.find(|space| space.id == wanted).map(|space| space.bots.clone())
+        let mut spaces =
+            state.iter().flat_map(|State { cloud, .. }| cloud.spaces.iter().map(|space| (space, cloud.page)));
+        spaces.find(|(space, _)| space.id == wanted).map(|(space, most)| (space.bots.clone(), most))
     };
-    let Some(ids) = ids else {
+    let Some((ids, most)) = found else {
         return refused(StatusCode::FORBIDDEN, 4101, "you have no access to the workspace");
     };
     let online = query.get("publish_status") == Some("published_online");
@@ -263,7 +264,8 @@ pub(super) fn bots(simulator: &Simulator, query: &Query) -> Response<Body> {
                 "is_published": published, "updated_at": now(), "owner_user_id": "7530512345678940001" })
         })
         .collect();
-    let page = page(&bots, query, "page_index");
+    // The docs of this route have the one name, the SDKs the other.
+    let page = page(&bots, query, most, &["page_num", "page_index"]);
     answered(&json!({ "items": page, "total": bots.len() }))
 }
 
@@ -292,10 +294,12 @@ pub(super) fn workflow(simulator: &Simulator, id: Id) -> Response<Body> {
     }
 }
 
-fn page<'v>(all: &'v [Value], query: &Query, number: &str) -> Vec<&'v Value> {
-    let read = |name: &str, other: usize| query.get(name).and_then(|text| text.parse().ok()).unwrap_or(other);
-    let size = read("page_size", 20).clamp(1, MAX_PAGE);
-    all.iter().skip((read(number, 1).max(1) - 1).saturating_mul(size)).take(size).collect()
+/// A page of a list, of `most` entries; its number has one of these names.
+fn page<'v>(all: &'v [Value], query: &Query, most: usize, names: &[&str]) -> Vec<&'v Value> {
+    let read = |name: &str| query.get(name).and_then(|text| text.parse::<usize>().ok());
+    let size = read("page_size").unwrap_or(20).clamp(1, most.max(1));
+    let number = names.iter().find_map(|name| read(name)).unwrap_or(1).max(1);
+    all.iter().skip((number - 1).saturating_mul(size)).take(size).collect()
 }
 
 fn answered(data: &Value) -> Response<Body> {

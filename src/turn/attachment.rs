@@ -48,6 +48,9 @@ pub struct Inline {
     /// What the file is called: no path, no control characters.
     name: String,
     content: Bytes,
+    /// Where in the request it stood: the index of its message and of its
+    /// part.
+    attached_at: Option<(u16, u16)>,
 }
 
 impl Inline {
@@ -55,7 +58,20 @@ impl Inline {
     #[must_use]
     pub fn new(content: Bytes, media_type: &'static str, name: impl Into<String>) -> Self {
         let digest = Sha256::digest(&content).into();
-        Self { digest, media_type, name: name.into(), content }
+        Self { digest, media_type, name: name.into(), content, attached_at: None }
+    }
+
+    /// Notes where in the request it stood: the index of its message and of
+    /// its part.
+    pub fn place(&mut self, message: usize, part: usize) {
+        self.attached_at = u16::try_from(message).ok().zip(u16::try_from(part).ok());
+    }
+
+    /// Where in the request it stood, if that is known, and no number is
+    /// large.
+    #[must_use]
+    pub fn attached_at(&self) -> Option<(u16, u16)> {
+        self.attached_at
     }
 
     /// The SHA-256 of the bytes.

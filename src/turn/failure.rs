@@ -15,6 +15,9 @@ pub struct Failure {
     pub detail: Option<String>,
     /// Coze's own number for it.
     pub coze_code: Option<i64>,
+    /// Which attachment of the request it is about: the index of its message
+    /// and of its part.
+    pub attached_at: Option<(u16, u16)>,
     /// Coze's log id of the failed request.
     pub log_id: Option<String>,
     /// Whether the bot may still be running, so that asking again might run
@@ -87,6 +90,7 @@ impl Failure {
             message: message.into(),
             detail: None,
             coze_code: None,
+            attached_at: None,
             log_id: None,
             may_be_running: false,
         }

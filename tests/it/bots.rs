@@ -4,8 +4,8 @@ use cozeway::simulator::cloud::Space;
 use cozeway::simulator::{Behaviour, Bot, Options, Standing, bots};
 
 use crate::doctor::{Folder, text};
-use crate::support::Coze;
 use crate::support::cloud::{self, new_key, write_key};
+use crate::support::{Between, Coze, Mishap};
 
 /// A config without models and keys.
 fn config(coze: &Coze, kind: &str) -> String {
@@ -46,6 +46,58 @@ async fn every_page_of_a_clouds_bots_is_listed_as_entries_that_can_be_used() {
     published.remove(7);
     assert_eq!(found, published);
     assert!(listed.contains("# cloud, workspace Space 59: 15 published"), "{listed}");
+}
+
+#[tokio::test]
+async fn pages_that_are_shorter_than_asked_for_are_not_the_last() {
+    let coze = Coze::start().await;
+    let (pem, public) = new_key();
+    let one = cloud::cloud(public);
+    let demo = one.spaces[0].bots.len();
+    coze.simulator.become_cloud(cloud::Cloud { page: 3, ..one });
+    let folder = Folder::new("short");
+    write_key(&folder.0, &pem);
+    let output = folder.run(&cloud::oauth(&coze), &["bots"]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let listed = text(&output.stdout);
+    assert_eq!(listed.matches("[models.").count(), demo, "{listed}");
+}
+
+#[tokio::test]
+async fn a_list_without_an_end_is_cut_off_and_that_is_said() {
+    let coze = Coze::start().await;
+    let (pem, public) = new_key();
+    let spaces = (0..201)
+        .map(|index| Space { id: format!("8{index:03}"), name: "none".to_owned(), bots: Vec::new() })
+        .collect();
+    coze.simulator.become_cloud(cloud::Cloud { spaces, page: 1, ..cloud::cloud(public) });
+    let folder = Folder::new("long");
+    write_key(&folder.0, &pem);
+    let output = folder.run(&cloud::oauth(&coze), &["bots"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stdout).matches("# cloud, workspace").count(), 200);
+    let told = text(&output.stderr);
+    assert!(told.contains("cloud: the workspaces: only the first 200 are listed"), "{told}");
+}
+
+#[tokio::test]
+async fn a_page_that_comes_again_and_again_is_told_of() {
+    let coze = Coze::start().await;
+    let (pem, public) = new_key();
+    coze.simulator.become_cloud(cloud::cloud(public));
+    let between = Between::start(&coze).await;
+    let page = r#"{"code":0,"data":{"items":[{"id":"7530512345678990001","name":"again"},{"name":"no id"}],"total":9}}"#;
+    for _ in 0..2 {
+        between.next("/v1/bots", Mishap::Answer(200, "application/json", page.to_owned()));
+    }
+    let folder = Folder::new("again");
+    write_key(&folder.0, &pem);
+    let output = folder.run(&cloud::oauth(&between.coze), &["bots"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(between.is_done());
+    assert_eq!(text(&output.stdout).matches("[models.again").count(), 1, "{}", text(&output.stdout));
+    let told = text(&output.stderr);
+    assert!(told.contains("the bots of the workspace \"Demo\": only the first 1 are listed"), "{told}");
 }
 
 #[tokio::test]

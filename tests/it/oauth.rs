@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cozeway::simulator::Trouble;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -76,10 +77,65 @@ async fn a_token_that_is_refused_is_made_anew_once() {
 }
 
 #[tokio::test]
+async fn a_bot_that_is_not_the_apps_costs_no_token() {
+    let (coze, gateway) = start().await;
+    gateway.assert_well().await;
+    for code in [4101, 103_000_001, 110_000_001] {
+        coze.simulator.trouble("hi", Trouble::Refused(code));
+        let (status, code, _) = refused(&gateway).await;
+        assert_eq!((status, code.as_str()), (502, "upstream_auth_failed"));
+    }
+    gateway.assert_well().await;
+    assert_eq!(exchanges(&coze), 1);
+}
+
+#[tokio::test]
+async fn who_is_refused_takes_the_token_from_nobody_else() {
+    let (coze, gateway) = start().await;
+    gateway.assert_well().await;
+    let hold = CancellationToken::new();
+    coze.simulator.hold_tokens(hold.clone());
+    coze.simulator.trouble("hi", Trouble::Refused(4100));
+    let (answer, ()) = tokio::join!(gateway.answer("echo", "hi"), async {
+        eventually("a token is asked for", || exchanges(&coze) == 2).await;
+        tokio::time::timeout(Duration::from_secs(5), gateway.assert_well()).await.expect("nobody waits");
+        hold.cancel();
+    });
+    assert_eq!(answer["choices"][0]["message"]["content"], "hi");
+    assert_eq!(exchanges(&coze), 2);
+}
+
+#[tokio::test]
+async fn a_refusal_while_coze_gives_no_token_is_one_requests_alone() {
+    let (pem, public) = new_key();
+    let coze = Coze::start().await;
+    coze.simulator.become_cloud(cloud::cloud(public));
+    let between = Between::start(&coze).await;
+    let gateway = cloud::gateway(&between.coze, &pem, "").await;
+    gateway.assert_well().await;
+    between.next(TOKEN, Mishap::Answer(502, "text/html", "<html>".to_owned()));
+    coze.simulator.trouble("hi", Trouble::Refused(4100));
+    let (status, code, _) = refused(&gateway).await;
+    assert_eq!((status, code.as_str()), (502, "upstream_error"));
+    assert!(between.is_done());
+    gateway.assert_well().await;
+    assert_eq!(exchanges(&coze), 1);
+    // A refused token is made anew once Coze gives some again.
+    coze.simulator.revoke_tokens();
+    loop {
+        if gateway.ask("echo", "hi", json!({})).await.status() == 200 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(exchanges(&coze), 2);
+}
+
+#[tokio::test]
 async fn a_token_that_ends_in_the_middle_of_a_stream_ends_nothing() {
     let (coze, gateway) = start().await;
     let hold = CancellationToken::new();
-    coze.simulator.trouble("hi", cozeway::simulator::Trouble::Waits(hold.clone(), false));
+    coze.simulator.trouble("hi", Trouble::Waits(hold.clone(), false));
     let body = json!({"model": "storyteller", "messages": [{"role": "user", "content": "hi"}]});
     let asking = gateway.post(body.to_string()).send();
     let (response, ()) = tokio::join!(asking, async {
@@ -236,7 +292,7 @@ async fn a_busy_conversation_is_waited_for_with_files_too() {
     let (coze, gateway) = start().await;
     let talk = Talk::new(&gateway, &coze, "echo");
     for _ in 0..2 {
-        coze.simulator.trouble("look", cozeway::simulator::Trouble::Refused(4016));
+        coze.simulator.trouble("look", Trouble::Refused(4016));
     }
     let said = talk.sends(json!([user(&[text("look"), inline("c")])])).await;
     assert_eq!(said.status, 200, "{}", said.body);

@@ -3,6 +3,7 @@
 mod faults;
 mod memory;
 mod sound;
+mod tokens;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -70,6 +70,10 @@ fn refused(answer: &Plain, body: &Value, now: SystemTime) -> Failure {
     {
         return failure.clone();
     }
+    // A refusal of the app has a status of its own, as a rule.
+    if let Some(failure) = own_failure(body).filter(|_| answer.status.is_success()) {
+        return failure;
+    }
     if answer.status.is_server_error() || answer.status.is_success() && body.is_null() {
         let says = "Coze failed to give the gateway a token.";
         return Failure::new(Kind::Broken, says).with_detail(format!("status {}", answer.status));
@@ -96,6 +100,15 @@ fn refused(answer: &Plain, body: &Value, now: SystemTime) -> Failure {
     );
     failure.coze_code = answer.failure.as_ref().and_then(|failure| failure.coze_code);
     failure
+}
+
+/// What went wrong in Coze itself, if a code in the body says so.
+fn own_failure(body: &Value) -> Option<Failure> {
+    let code = body.get("code")?.as_i64().filter(|code| *code != 0)?;
+    let text = body.get("msg").and_then(Value::as_str).unwrap_or_default();
+    let failure = error::failure(code, text);
+    let own = matches!(failure.kind, Kind::Broken | Kind::Timeout);
+    own.then_some(Failure { may_be_running: false, ..failure })
 }
 
 /// A sentence, if this machine's clock is not Coze's.
@@ -169,6 +182,9 @@ mod tests {
             (200, "<html>", Kind::Broken),
             (404, "404 page not found", Kind::Unsupported),
             (200, r#"{"code":4100,"msg":"x"}"#, Kind::Auth),
+            (200, r#"{"code":5000,"msg":"internal error"}"#, Kind::Broken),
+            (200, r#"{"code":6023,"msg":"late"}"#, Kind::Timeout),
+            (400, r#"{"code":5000,"error_message":"no such app"}"#, Kind::Auth),
             (401, "", Kind::Auth),
         ] {
             assert_eq!(

@@ -23,6 +23,7 @@ use crate::http::stream::ChatBody;
 use crate::http::{Context, body, respond};
 use crate::openai::ApiError;
 use crate::openai::chat::{self, Encoder, Head, Request};
+use crate::openai::error::attached;
 use crate::relay::Order;
 use crate::turn::{Prompt, Reasoning, Reply};
 use naming::Naming;
@@ -156,6 +157,10 @@ pub(super) async fn prepare(
             "'n' must be 1 in a conversation with a name: only one answer can go on.",
         )));
     }
+    let room = context.app.relay.room(&prompt).ok_or_else(|| {
+        let full = "The gateway holds as many images and files as it takes; try again in a moment.";
+        refusal(ApiError::overloaded(full))
+    })?;
     let permit = admission.admit(request.choices).await.map_err(refusal)?;
     let user = request.ask.user.clone().or_else(|| caller.user_in(headers));
     let caller_token = match caller.identity() {
@@ -181,7 +186,7 @@ pub(super) async fn prepare(
             return Err(Box::new((error, remarks)));
         }
     };
-    order.meter = permit.meter();
+    (order.meter, order.room) = (permit.meter(), room);
     (remarks.ignored, remarks.trimmed) = (request.ignored.clone(), trimmed);
     if model.memory == Memory::Off && naming.name.is_some() {
         remarks.ignored.push("conversation_id");
@@ -261,10 +266,8 @@ fn refused(error: &Refused, attached_at: &[(usize, usize)]) -> ApiError {
     let (code, param) = match error {
         Refused::Unfit(Unfit::Attachment(number, why)) => {
             let place = attached_at.get(*number);
-            let param = place.map_or_else(
-                || "messages".to_owned(),
-                |(message, part)| format!("messages[{message}].content[{part}]"),
-            );
+            let param =
+                place.map_or_else(|| "messages".to_owned(), |(message, part)| attached(*message, *part));
             let message = format!("'{param}' cannot be taken by this model: {why}.");
             return ApiError::bad_request("unsupported_content", Some(param), message);
         }

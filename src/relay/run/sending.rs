@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::account::Account;
 use super::{Boxed, Phase, Run, open_with};
 use crate::coze::{Bearer, Reader, Target, files, sse};
+use crate::relay::Room;
 use crate::relay::start::{Packed, Parcel};
 use crate::relay::uploads::{Uploads, Used};
 use crate::secret::Secret;
@@ -18,8 +19,6 @@ pub(super) struct Sending {
     parcel: Arc<Parcel>,
     /// How long the upload of a file may take.
     limit: Duration,
-    /// What the call is made with.
-    token: Option<Secret>,
     used: Vec<Used>,
     /// It was done again, since the token had changed.
     renewed: bool,
@@ -36,9 +35,17 @@ pub(super) enum Token {
     Refused(Secret, Failure),
 }
 
+/// Why there is no call.
+#[derive(Debug)]
+pub(super) struct Unpacked {
+    pub(super) failure: Failure,
+    /// What the files were sent with; there may be another one by now.
+    pub(super) token: Option<Secret>,
+}
+
 impl Sending {
     pub(super) fn new(parcel: Arc<Parcel>, limit: Duration) -> Self {
-        Self { parcel, limit, token: None, used: Vec::new(), renewed: false, resent: false }
+        Self { parcel, limit, used: Vec::new(), renewed: false, resent: false }
     }
 
     /// Brings the files to Coze.
@@ -49,17 +56,23 @@ impl Sending {
         bearer: Result<Bearer, Failure>,
         token: Option<Token>,
         refused: Vec<Used>,
-    ) -> Boxed<Result<Packed, Failure>> {
+    ) -> Boxed<Result<Packed, Unpacked>> {
         let (uploads, target, parcel, limit) =
             (uploads.clone(), target.clone(), Arc::clone(&self.parcel), self.limit);
         Box::pin(async move {
-            let bearer = bearer?;
-            let token = match token {
-                None => bearer.token().await?,
-                Some(Token::Same(token)) => token,
-                Some(Token::Refused(refused, failure)) => bearer.renewed(failure, &refused).await?,
+            let chosen = async {
+                let bearer = bearer?;
+                let token = match token {
+                    None => bearer.token().await?,
+                    Some(Token::Same(token)) => token,
+                    Some(Token::Refused(refused, failure)) => bearer.renewed(failure, &refused).await?,
+                };
+                Ok((bearer, token))
             };
-            parcel.pack(uploads, target, (&bearer, token), limit, refused).await
+            let (bearer, token) =
+                chosen.await.map_err(|failure: Failure| Unpacked { failure, token: None })?;
+            let packed = parcel.pack(uploads, target, (&bearer, token.clone()), limit, refused).await;
+            packed.map_err(|failure| Unpacked { failure, token: Some(token) })
         })
     }
 }
@@ -69,11 +82,12 @@ impl Run {
     pub(super) fn packed(&mut self, packed: Packed) {
         let Packed { call, token, used } = packed;
         if let Some(sending) = &mut self.sending {
-            (sending.token, sending.used) = (Some(token.clone()), used);
+            sending.used = used;
         }
         if let Some(again) = &mut self.again {
             again.made(call.clone(), Some(token.clone()));
         }
+        self.token = Some(token.clone());
         self.clocks.restart();
         self.phase = Phase::Opening(open_with(self.target.clone(), call, token));
     }
@@ -84,10 +98,7 @@ impl Run {
         let unheard = self.account.ids.is_none() && !self.account.spoken;
         let Some(sending) = self.sending.as_mut().filter(|_| unheard) else { return false };
         let bearer = self.target.bearer(self.caller_token.as_ref());
-        // An upload was refused before its token was kept: then it is the one
-        // that is known.
-        let known = || bearer.as_ref().ok().and_then(Bearer::known);
-        let Some(token) = sending.token.clone().or_else(known) else { return false };
+        let Some(token) = self.token.clone() else { return false };
         let has_more = matches!(bearer, Ok(Bearer::Source(_)));
         let (token, refused) = if failure.kind == Kind::Auth && !sending.renewed && has_more {
             sending.renewed = true;
@@ -117,6 +128,9 @@ impl Run {
         }
         if self.account.spoken {
             self.replay = None;
+        }
+        if self.sending.is_none() && self.replay.is_none() {
+            self.room = Room::default();
         }
     }
 }

@@ -13,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use super::Coze;
 
@@ -27,6 +28,8 @@ pub(crate) enum Mishap {
     None,
     /// It is answered so, and Coze never sees it.
     Answer(u16, &'static str, String),
+    /// It waits, and then this becomes of it.
+    Late(CancellationToken, Box<Mishap>),
     /// The chat runs, but its stream fails before the bot has said a word.
     FailsAtOnce,
     /// The chat runs, but its stream fails after the bot's words.
@@ -96,12 +99,16 @@ fn next(mishaps: &Mutex<Mishaps>, path: &str) -> Mishap {
 async fn pass(
     client: &reqwest::Client,
     there: u16,
-    mishap: Mishap,
+    mut mishap: Mishap,
     request: Request<Incoming>,
 ) -> Response<Body> {
     let answer = |status: u16, kind: &str, body: Body| {
         Response::builder().status(status).header("content-type", kind).body(body).unwrap()
     };
+    while let Mishap::Late(until, then) = mishap {
+        until.cancelled().await;
+        mishap = *then;
+    }
     if let Mishap::Answer(status, kind, body) = mishap {
         return answer(status, kind, body.into());
     }

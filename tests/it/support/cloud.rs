@@ -43,6 +43,7 @@ pub(crate) fn cloud(public_key: Vec<u8>) -> Cloud {
         spaces: vec![space],
         lifetime: Duration::from_secs(900),
         clock: 0,
+        page: 50,
     }
 }
 

@@ -1,13 +1,16 @@
 //! Uploads that fail, and ids that Coze knows no more.
 
+use std::time::Duration;
+
 use cozeway::simulator::{Head, Script, Step, UploadTrouble};
 use http::StatusCode;
 use serde_json::json;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{chats, inline, text, uploads, user};
 use crate::support::gateway::config;
-use crate::support::{Coze, Gateway, SCRIPTED, Talk};
+use crate::support::{Between, Coze, Gateway, Mishap, SCRIPTED, Talk};
 
 /// What an unknown `file_id` is answered with.
 fn lost() -> Script {
@@ -45,6 +48,8 @@ async fn a_failed_upload_is_told_before_anything_is_sent() {
         assert_eq!(said.error(), expected, "{trouble:?}: {}", said.body);
         let message = said.body["error"]["message"].as_str().unwrap();
         assert!(message.contains("(image/png, 9 bytes)"), "{message}");
+        let param = if expected.0 == 400 { json!("messages[2].content[1]") } else { json!(null) };
+        assert_eq!(said.body["error"]["param"], param, "{trouble:?}");
         assert_eq!(chats(&coze), before, "{trouble:?}");
         tried += 1;
         assert!(uploads(&coze) >= tried);
@@ -53,6 +58,55 @@ async fn a_failed_upload_is_told_before_anything_is_sent() {
     // What was claimed was put back: nothing has happened to it.
     let said = talk.says(&["one", "one", "two"]).await;
     said.assert("continued", "one [one] two");
+}
+
+#[tokio::test]
+async fn what_coze_says_of_a_file_is_logged_without_its_name() {
+    let coze = Coze::start().await;
+    let gateway = Gateway::start(&coze).await;
+    let body =
+        json!({"code": 5000, "msg": "no room for \"my merger \"plan\".pdf\" (my merger %22plan%22.pdf)"});
+    coze.simulator.trouble_upload(UploadTrouble::Answered(StatusCode::OK, body.to_string()));
+    let file =
+        json!({"type": "file", "file": {"filename": "my merger \"plan\".pdf", "file_data": "JVBERi0xLjc="}});
+    let said = Talk::new(&gateway, &coze, "echo").sends(json!([user(&[text("read"), file])])).await;
+    assert_eq!(said.error(), (502, "upstream_error"), "{}", said.body);
+    let logged = gateway.logged(said.header("x-request-id").unwrap()).await.to_string();
+    assert!(logged.contains("no room for"), "{logged}");
+    assert!(
+        !logged.contains("merger") && !said.body.to_string().contains("merger"),
+        "{logged} {}",
+        said.body
+    );
+}
+
+#[tokio::test]
+async fn all_files_of_a_request_together_have_their_time() {
+    let coze = Coze::start().await;
+    let between = Between::start(&coze).await;
+    let gateway = Gateway::with_server(&between.coze, "upload_timeout = \"1s\"\n").await;
+    let holds: Vec<CancellationToken> = (0..100).map(|_| CancellationToken::new()).collect();
+    for hold in &holds {
+        between.next("/v1/files/upload", Mishap::Late(hold.clone(), Box::new(Mishap::None)));
+    }
+    let files: Vec<_> = (0..100).map(|index| inline(&index.to_string())).collect();
+    let talk = Talk::new(&gateway, &between.coze, "echo");
+    let slow = async {
+        // None of them takes its second.
+        for hold in &holds {
+            tokio::time::sleep(Duration::from_millis(80)).await;
+            hold.cancel();
+        }
+    };
+    let began = Instant::now();
+    let said = tokio::select! {
+        said = talk.sends(json!([user(&files)])) => said,
+        () = async { slow.await; std::future::pending().await } => unreachable!(),
+    };
+    assert_eq!(said.error(), (504, "upstream_timeout"), "{}", said.body);
+    assert!(said.body["error"]["message"].as_str().unwrap().contains("the files of this request"));
+    assert!((5..8).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    assert_eq!(chats(&coze), 0);
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use crate::coze::workflow::Answering;
 use crate::http::{Context, respond};
 use crate::openai::ApiError;
 use crate::openai::chat::Request;
-use crate::relay::{Asking, Order, Placed, Remembered, Replay, Start, Unplaced, unremembered};
+use crate::relay::{Asking, Order, Placed, Remembered, Replay, Room, Start, Unplaced, unremembered};
 use crate::secret::Secret;
 use crate::turn::{Failure, Prompt, Reasoning, Role};
 
@@ -174,6 +174,7 @@ impl Turn<'_> {
             upstream_timeout: self.context.snapshot.server.upstream_timeout,
             conversation_wait: self.context.snapshot.server.conversation_wait,
             upload_timeout: self.context.snapshot.server.upload_timeout,
+            room: Room::default(),
             meter: None,
             cleanup: self.model.cleanup,
             remembered: lent.map(|lent| Remembered { lent, replay }),

@@ -84,7 +84,7 @@ impl<'a> Content<'a> {
             "file" => self.attach(index, attached::file(part.file)?)?,
             other => {
                 let says = format!(
-                    "cannot be taken: {} is no known type of content part; 'text', 'image_url' and 'file' are accepted",
+                    "cannot be taken: {} is no known type of content part; 'text', 'image_url', 'input_audio' and 'file' are accepted",
                     quoted(other)
                 );
                 return Err(Fault::content("", says));

@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use super::fault::quoted;
+
 /// A type of file that Coze takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kind {
@@ -113,7 +115,7 @@ pub(super) fn document(
             let known = DOCUMENTS.into_iter().find(|known| known.media_type == declared);
             // Source code and the like.
             let known = known.or_else(|| declared.starts_with("text/").then_some(TEXT));
-            Some(known.ok_or_else(|| format!("Coze takes no file of the type {}", declared.escape_debug()))?)
+            Some(known.ok_or_else(|| format!("Coze takes no file of the type {}", quoted(declared)))?)
         }
         None => by_name(),
     };
@@ -139,7 +141,7 @@ impl Kind {
 }
 
 fn disagree(declared: &str, found: &str) -> Cow<'static, str> {
-    format!("it says that it is {}, and its bytes are {found}", declared.escape_debug()).into()
+    format!("it says that it is {}, and its bytes are {found}", quoted(declared)).into()
 }
 
 /// A media type under the name that it has here; others as they are.
@@ -230,6 +232,10 @@ mod tests {
             }
             let error = image(bytes, Some("image/x-other")).unwrap_err();
             assert!(error.contains("image/x-other") && error.contains(media_type), "{error}");
+            let endless = format!("image/{}", "x".repeat(300_000));
+            for error in [image(bytes, Some(&endless)), document(bytes, Some(&endless), None)] {
+                assert!(error.as_ref().is_err_and(|error| error.len() < 200), "it is cut");
+            }
         }
         assert_eq!(image(b"\xff\xd8\xff", Some("image/JPG ")), Ok(JPEG));
         for none in [&b""[..], b"<svg/>", b"BMW is a car and no picture", b"\0\0\0\x18ftypmp42", b"%PDF-1.7"]
@@ -265,6 +271,8 @@ mod tests {
         ] {
             assert!(document(bytes, declared, name).is_err(), "{bytes:?} {declared:?}");
         }
+        let error = document(b"hello", Some(&"\u{1}".repeat(300_000)), None).unwrap_err();
+        assert!(error.len() < 600, "{} bytes", error.len());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -90,8 +91,8 @@ impl<'a> Transcript<'a> {
                 self.instruct(&text);
             }
             "user" => {
-                let (text, attached) = required(message.content)?.into_parts().map_err(in_content)?;
-                self.note(&attached)?;
+                let (text, mut attached) = required(message.content)?.into_parts().map_err(in_content)?;
+                self.note(&mut attached)?;
                 self.ask(text.into_owned(), attached);
                 if self.last == Last::Question {
                     self.question = self.messages.len().checked_sub(1);
@@ -149,11 +150,16 @@ impl<'a> Transcript<'a> {
     }
 
     /// Notes where attachments stand.
-    fn note(&mut self, attached: &Attached) -> Result<(), Fault> {
+    fn note(&mut self, attached: &mut Attached) -> Result<(), Fault> {
         let read = self.read;
         self.attached_at.extend(attached.parts.iter().map(|part| (read, *part)));
-        for (attachment, part) in attached.attachments.iter().zip(&attached.parts) {
-            self.inline += usize::from(matches!(attachment.source, Source::Inline(_)));
+        for (attachment, part) in attached.attachments.iter_mut().zip(&attached.parts) {
+            let Source::Inline(inline) = &mut attachment.source else { continue };
+            // Nobody else has it yet.
+            if let Some(inline) = Arc::get_mut(inline) {
+                inline.place(read, *part);
+            }
+            self.inline += 1;
             if self.inline > MAX_INLINE {
                 return Err(in_content(too_many().within(&format!("[{part}]"))));
             }
