@@ -24,13 +24,16 @@ const LONGEST: Duration = Duration::from_secs(2);
 pub(super) struct Again {
     /// With its token, if it has to be that.
     call: Option<(Call, Option<Secret>)>,
-    until: Instant,
+    wait: Duration,
+    /// Counted from the first time that Coze is busy: what went before it,
+    /// uploads for one, was no waiting.
+    until: Option<Instant>,
     pause: Duration,
 }
 
 impl Again {
     pub(super) fn new(wait: Duration) -> Self {
-        Self { call: None, until: Instant::now() + wait, pause: FIRST }
+        Self { call: None, wait, until: None, pause: FIRST }
     }
 
     /// This call is made, perhaps with just this token.
@@ -40,7 +43,9 @@ impl Again {
 
     /// How long to wait before the next try; `None` if the time is over.
     fn next(&mut self) -> Option<Duration> {
-        let left = self.until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+        let now = Instant::now();
+        let until = *self.until.get_or_insert(now + self.wait);
+        let left = until.checked_duration_since(now).filter(|left| !left.is_zero())?;
         let pause = self.pause.min(left);
         self.pause = (self.pause * 2).min(LONGEST);
         Some(pause)
@@ -92,5 +97,12 @@ mod tests {
         }
         assert_eq!(pauses, [100, 200, 400, 800, 1600, 2000, 2000, 2000, 900]);
         assert_eq!(Again::new(Duration::ZERO).next(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_went_before_the_first_refusal_is_no_waiting() {
+        let mut again = Again::new(Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(again.next(), Some(FIRST));
     }
 }

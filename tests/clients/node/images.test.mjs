@@ -49,6 +49,13 @@ test('openai: a file', async () => {
   assert.ok(answer.choices[0].message.content.includes(`${place(PDF)}report.pdf`));
 });
 
+test('openai: a file by URL', async () => {
+  const file = { file_url: 'https://example.org/report.pdf' };
+  const messages = user([text('read'), { type: 'file', file }]);
+  const answer = await it.client.chat.completions.create({ model: 'echo', messages });
+  assert.ok(answer.choices[0].message.content.includes(file.file_url));
+});
+
 test('openai: what is no image is told by its part', async () => {
   const messages = user([text('look'), image('data:image/png;base64,aGVsbG8=')]);
   await assert.rejects(it.client.chat.completions.create({ model: 'echo', messages }), (error) => {

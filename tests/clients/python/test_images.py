@@ -15,6 +15,7 @@ from langchain_openai import ChatOpenAI
 from wire import Wire
 
 URL = "https://example.com/cat.png?a=1&b=2"
+PDF_URL = "https://example.org/report.pdf"
 
 
 def png(name: str) -> bytes:
@@ -68,6 +69,16 @@ def test_a_file(client: openai.OpenAI) -> None:
     )
     said = answer.choices[0].message.content
     assert said is not None and said.startswith("read  this is a file:") and f"{place(pdf)}report.pdf" in said
+
+
+def test_a_file_by_url(client: openai.OpenAI, langchain: Callable[..., ChatOpenAI]) -> None:
+    part: Any = {"type": "file", "file": {"file_url": PDF_URL}}
+    answer = client.chat.completions.create(
+        model="echo", messages=[{"role": "user", "content": [text("read"), part]}]
+    )
+    said = answer.choices[0].message.content
+    assert said is not None and said.startswith("read") and PDF_URL in said
+    assert PDF_URL in str(langchain("echo").invoke([HumanMessage(content=[text("read"), part])]).content)
 
 
 def test_a_chat_with_images_goes_on(team: openai.OpenAI, wire: Wire, topic: str) -> None:
