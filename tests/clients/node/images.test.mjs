@@ -3,6 +3,8 @@
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
 import { test } from 'node:test';
 
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
@@ -107,4 +109,49 @@ test('the AI SDK: a file', async () => {
   const content = [text('read'), { type: 'file', data: PDF, mediaType: 'application/pdf', filename: 'a.pdf' }];
   const { text: said } = await generateText({ model: provider('echo'), messages: user(content) });
   assert.ok(said.includes(place(PDF)), said);
+});
+
+test('the AI SDK: a file by URL, which it fetches itself', async () => {
+  const server = createServer((_, response) => response.setHeader('content-type', 'application/pdf').end(PDF));
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const provider = createOpenAICompatible({
+    name: 'cozeway',
+    baseURL: it.gateway.baseURL,
+    apiKey: it.key,
+    fetch: it.wire.fetch,
+  });
+  // It fetches nothing from this machine by itself.
+  const download = (wanted) =>
+    Promise.all(
+      wanted.map(async ({ url }) => {
+        const bytes = await (await fetch(url)).arrayBuffer();
+        return { data: new Uint8Array(bytes), mediaType: 'application/pdf' };
+      }),
+    );
+  const url = new URL(`http://127.0.0.1:${server.address().port}/a.pdf`);
+  const content = [text('read'), { type: 'file', data: url, mediaType: 'application/pdf', filename: 'a.pdf' }];
+  const asked = { model: provider('echo'), messages: user(content), experimental_download: download };
+  try {
+    const { text: said } = await generateText(asked);
+    assert.ok(said.includes(place(PDF)), said);
+  } finally {
+    server.close();
+  }
+});
+
+test('LangChain: a file inline and by URL', async () => {
+  const model = new ChatOpenAI({
+    model: 'echo',
+    apiKey: it.key,
+    configuration: { baseURL: it.gateway.baseURL, fetch: it.wire.fetch },
+  });
+  const inlined = { filename: 'a.pdf', file_data: `data:application/pdf;base64,${PDF.toString('base64')}` };
+  const url = 'https://example.org/report.pdf';
+  for (const [file, seen] of [
+    [inlined, place(PDF)],
+    [{ file_url: url }, url],
+  ]) {
+    const answer = await model.invoke([new HumanMessage({ content: [text('read'), { type: 'file', file }] })]);
+    assert.ok(answer.content.includes(seen), answer.content);
+  }
 });
