@@ -181,6 +181,9 @@ impl Conversations {
             // Nothing can be known of a beginning.
             None if reading.sent.is_first() => return Ok(self.unknown(id, wanted, reading, None)),
             None if wanted.space.is_run() => return self.begin_run(prints, id, wanted, reading).await,
+            None if self.shared.store.lacks(&reading.root) => {
+                return Ok(self.unknown(id, wanted, reading, Some(Reason::Unknown)));
+            }
             None => By::Head { head: reading.sent.before, root: reading.root },
             Some(Name::Given(name)) => {
                 By::Name { name: prints.name(reading.space, name), space: reading.space, id }

@@ -207,6 +207,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// run out is free again, as an abandoned one.
     fn claim(&self, by: By, lease: Duration) -> Pending<'_, Claimed>;
 
+    /// Whether it is known without waiting that no entry has this root. A
+    /// claim by it would find nothing, but of what other processes write it
+    /// may know a little less than a claim would.
+    fn lacks(&self, _root: &Key) -> bool {
+        false
+    }
+
     /// Lengthens leases to `lease` from now, never shortens them; gives those
     /// that are lost, or were settled.
     fn renew(&self, leases: Vec<Lease>, lease: Duration) -> Pending<'_, Vec<Lease>>;

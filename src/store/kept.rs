@@ -109,6 +109,10 @@ impl Store for Kept {
         })
     }
 
+    fn lacks(&self, root: &Key) -> bool {
+        self.0.lacks(root)
+    }
+
     fn renew(&self, leases: Vec<Lease>, lease: Duration) -> Pending<'_, Vec<Lease>> {
         self.0.renew(leases, lease)
     }

@@ -64,6 +64,7 @@ struct Attended(Arc<Desk>);
 
 impl Drop for Attended {
     fn drop(&mut self) {
+        self.0.trusted.store(false, Ordering::Release);
         self.0.queue.end();
     }
 }
@@ -85,7 +86,7 @@ impl Sqlite {
         // thread's, and only that can say whether the file could be read.
         let (ready, is_ready) = sync_channel(1);
         let work = move || {
-            let steps = match Steps::new(&file, ttl, company) {
+            let steps = match Steps::new(&file, ttl, company, Arc::clone(&attended.0.roots)) {
                 Ok(steps) => steps,
                 Err(error) => return drop(ready.send(Err(error))),
             };
@@ -148,6 +149,9 @@ impl Store for Sqlite {
     }
 
     fn settle(&self, lease: Lease, outcome: Outcome) -> Pending<'_, Settled> {
+        if let Outcome::Keep(entry) = &outcome {
+            self.desk.announce(entry);
+        }
         self.step(move |steps| steps.settle(lease, &outcome))
     }
 
@@ -167,7 +171,12 @@ impl Store for Sqlite {
         Some(self.secret)
     }
 
+    fn lacks(&self, root: &Key) -> bool {
+        self.desk.trusted.load(Ordering::Acquire) && self.desk.roots.lacks(root)
+    }
+
     fn insert_for_good(&self, entry: Entry) -> Pending<'_, ()> {
+        self.desk.announce(&entry);
         self.step(move |steps| steps.insert((&entry).into()))
     }
 

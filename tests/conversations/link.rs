@@ -225,6 +225,10 @@ impl Store for Link {
         self.step(Box::pin(self.claim_long(by)))
     }
 
+    fn lacks(&self, root: &Key) -> bool {
+        !self.dead.is_cancelled() && self.store.lacks(root)
+    }
+
     fn renew(&self, leases: Vec<Lease>, _: Duration) -> Pending<'_, Vec<Lease>> {
         self.step(self.store.renew(leases, LONG))
     }

@@ -374,3 +374,36 @@ async fn what_was_inserted_for_good_is_in_the_file_at_once() {
         assert_eq!(found, number);
     }
 }
+
+#[tokio::test]
+async fn what_no_entry_begins_with_is_known_without_waiting() {
+    let folder = Folder::new();
+    let store = open(&folder.file());
+    // Whoever opens a file that may be open waits, so does the first step.
+    store.counts().await.unwrap();
+    assert!(store.lacks(&key(3)));
+    assert_eq!(store.insert_now(entry(2, 3)), None);
+    assert!(!store.lacks(&key(3)), "it is on its way");
+    let (lease, ..) = lent(&store, head(2, 3)).await;
+    assert!(!store.lacks(&key(3)), "it is lent");
+    store.insert_for_good(entry(4, 5)).await.unwrap();
+    assert!(!store.lacks(&key(5)));
+    drop(store.settle(lease, Outcome::Keep(entry(2, 7))));
+    assert!(!store.lacks(&key(7)), "it may be settled so");
+    drop(store);
+
+    let store = open(&folder.file());
+    store.counts().await.unwrap();
+    assert!(!store.lacks(&key(3)) && !store.lacks(&key(5)));
+    assert!(store.lacks(&key(9)));
+}
+
+#[tokio::test]
+async fn what_others_may_have_written_is_looked_for() {
+    let folder = Folder::new();
+    let (one, other) = (open(&folder.file()), open(&folder.file()));
+    other.insert_for_good(entry(2, 3)).await.unwrap();
+    one.counts().await.unwrap();
+    assert!(!one.lacks(&key(3)));
+    assert!(!one.lacks(&key(9)), "there is company");
+}

@@ -253,7 +253,11 @@ async fn play(ways: &[Arc<dyn Store>], steps: &[Step]) {
 }
 
 async fn claim(store: &Arc<dyn Store>, model: &mut Model, by: By, is_kept: bool) {
+    let lacks = matches!(by, By::Head { root, .. } if store.lacks(&root));
     let claimed = store.claim(by, lease(is_kept)).await.unwrap();
+    if lacks {
+        assert_eq!(claimed, Claimed::Absent { begun: false }, "{by:?}");
+    }
     if let Claimed::Lent { lease, .. } = claimed {
         model.leases.push(lease);
     }

@@ -4,12 +4,14 @@
 //! may have a key: only the row itself says. Never touches the file.
 
 mod keys;
+mod seen;
 
 use std::collections::BTreeSet;
 
 use super::super::Key;
 use keys::Keys;
 pub(super) use keys::{LAST, Word};
+pub(super) use seen::Seen;
 
 /// What is known of rows. Changes can be taken back until they are kept.
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@ use rusqlite::types::{FromSqlError, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, Result, Row as Columns, Statement, params};
 
 use super::super::{Counts, Entry, Id, Key};
-use super::index::{Found, Index, Word};
+use super::index::{Found, Index, Seen, Word};
 use super::packed::{NewEntry, Packed, Unpacked};
 
 /// A row, with its lease.
@@ -156,8 +156,9 @@ impl<'c> Rows<'c> {
     }
 
     /// Reads the index of some `entries`. From the newest row to the oldest, so
-    /// that of each row it is known whether a newer one has replaced it.
-    pub(super) fn index(&mut self, entries: u64) -> Result<Index> {
+    /// that of each row it is known whether a newer one has replaced it. Takes
+    /// note of the roots.
+    pub(super) fn index(&mut self, entries: u64, seen: &Seen) -> Result<Index> {
         let entries = usize::try_from(entries).unwrap_or_default().min(MOST_RESERVED);
         let mut found = Found::default();
         let Found { ids, heads, roots, names, replaced } = &mut found;
@@ -176,6 +177,7 @@ impl<'c> Rows<'c> {
             let Unpacked { id, head, root, name, space: _ } = unpacked(columns, 2)?;
             let is_claimed: bool = columns.get(3)?;
             let head = head.filter(|_| !is_claimed);
+            root.iter().for_each(|root| seen.note(root));
             ids.push(Word::new(&id.0, seq));
             for (words, key) in [(&mut *heads, head), (&mut *roots, root), (&mut *names, name)] {
                 words.extend(key.map(|key| Word::new(&key, seq)));

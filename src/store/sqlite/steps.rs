@@ -5,6 +5,7 @@
 //! file, the index may name rows that are gone or have other keys by now, but
 //! it never lacks one: a row is believed, the index is not.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, Result};
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 
 use super::super::{By, Claimed, Counts, Entry, Id, Key, Lease, Listed, Outcome, Settled};
 use super::cache::Cache;
-use super::index::{Index, Kind, LAST, Word};
+use super::index::{Index, Kind, LAST, Seen, Word};
 use super::packed::{NewEntry, Unpacked};
 use super::rows::{LeaseRow, Row, Rows, Tally};
 
@@ -34,6 +35,8 @@ const COMPANY: Duration = Duration::from_secs(600);
 pub(super) struct Steps<'c> {
     pub(super) rows: Rows<'c>,
     pub(super) index: Index,
+    /// The roots of all rows that there are or were.
+    pub(super) roots: Arc<Seen>,
     pub(super) cache: Cache<'c>,
     pub(super) tally: Tally,
     /// As it was read or written last.
@@ -50,16 +53,17 @@ pub(super) struct Steps<'c> {
 impl<'c> Steps<'c> {
     /// Reads the index from the file, at one moment of it, and takes a
     /// number, which tells other processes that there is one more; `company`
-    /// says whether there may be others.
-    pub(super) fn new(file: &'c Connection, ttl: Duration, company: bool) -> Result<Self> {
+    /// says whether there may be others. Takes note of
+    /// all `roots`, now and later.
+    pub(super) fn new(file: &'c Connection, ttl: Duration, company: bool, roots: Arc<Seen>) -> Result<Self> {
         let mut rows = Rows::new(file)?;
         let cache = Cache::new(file)?;
         file.execute_batch("BEGIN")?;
         let tally = rows.tally()?;
-        let index = rows.index(tally.counts.entries)?;
+        let index = rows.index(tally.counts.entries, &roots)?;
         file.execute_batch("COMMIT")?;
         let (ttl, kept, company) = (millis(ttl), tally, company.then(Instant::now));
-        let mut steps = Self { rows, index, cache, tally, kept, ttl, now: 0, foreign: 0, company };
+        let mut steps = Self { rows, index, roots, cache, tally, kept, ttl, now: 0, foreign: 0, company };
         steps.begin()?;
         steps.tally.last = steps.tally.last.saturating_add(1);
         steps.commit()?;

@@ -121,6 +121,7 @@ impl Steps<'_> {
     fn enlist(&mut self, seq: u64, keys: &Unpacked) {
         let Unpacked { id, head, root, name, space: _ } = keys;
         self.index.add(Kind::Id, &id.0, seq);
+        root.iter().for_each(|root| self.roots.note(root));
         for (kind, key) in [(Kind::Head, head), (Kind::Root, root), (Kind::Name, name)] {
             if let Some(key) = key {
                 self.index.add(kind, key, seq);
@@ -158,7 +159,7 @@ impl Steps<'_> {
         // Rows that others have removed stay in the index until it is made
         // anew.
         if tally.last < self.tally.last || self.foreign > tally.counts.entries.saturating_add(MOST_FOREIGN) {
-            self.index = self.rows.index(tally.counts.entries)?;
+            self.index = self.rows.index(tally.counts.entries, &self.roots)?;
             self.foreign = 0;
             return Ok(());
         }

@@ -6,6 +6,7 @@
 //! nothing comes for a while, the journal is brought into the file, so that it
 //! is short when there is much to do.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use rusqlite::{Connection, Error, Result};
 use tokio::sync::oneshot;
 
 use super::super::{Entry, Unavailable};
+use super::index::Seen;
 use super::inserts::Inserts;
 use super::queue::{Haste, Load, Next, Queue, Refused};
 use super::steps::Steps;
@@ -81,17 +83,25 @@ pub(super) struct Desk {
     /// Whether it does not have to be waited for that what is written is in
     /// the file: nobody else looks there, and nothing has failed.
     pub(super) trusted: AtomicBool,
+    /// The roots of all entries that are in the file, or on their way there.
+    pub(super) roots: Arc<Seen>,
     /// New entries that nobody waited for and that could not be written.
     pub(super) lost: AtomicU64,
 }
 
 impl Desk {
     pub(super) fn new() -> Self {
-        Self { queue: Queue::new(), trusted: AtomicBool::new(false), lost: AtomicU64::new(0) }
+        Self {
+            queue: Queue::new(),
+            trusted: AtomicBool::new(false),
+            roots: Arc::new(Seen::new()),
+            lost: AtomicU64::new(0),
+        }
     }
 
     /// Has a new entry wait for the thread, among others.
     pub(super) fn insert(&self, entry: &Entry) -> std::result::Result<(), Refused> {
+        self.announce(entry);
         self.queue.join(Haste::Later, |last| {
             if let Some(Task::Inserts(inserts)) = last
                 && inserts.push(entry)
@@ -100,6 +110,12 @@ impl Desk {
             }
             Some(Task::Inserts(Inserts::of(entry)))
         })
+    }
+
+    /// Takes note of an entry that will be written: from now on nobody is told
+    /// that it is not there but by the thread.
+    pub(super) fn announce(&self, entry: &Entry) {
+        entry.root.iter().for_each(|root| self.roots.note(root));
     }
 
     fn lose(&self, entries: usize, away: &Unavailable) {
