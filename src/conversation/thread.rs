@@ -257,12 +257,10 @@ impl Thread {
         if self.chain.is_none() {
             return;
         }
-        let text = text.decode();
-        if self.said.len() + text.len() > MAX_SAID {
+        text.decode_into(&mut self.said);
+        if self.said.len() > MAX_SAID {
             self.chain = None;
             self.said = String::new();
-        } else {
-            self.said.push_str(&text);
         }
     }
 

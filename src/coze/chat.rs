@@ -1,5 +1,6 @@
 //! `POST /v3/chat`: a prompt as a call, and the events of its answer.
 
+mod alike;
 mod ask;
 mod flatten;
 mod messages;

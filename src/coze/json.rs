@@ -135,8 +135,14 @@ pub(in crate::coze) fn parse<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T
 
 /// Reads an event's data that is a plain object, as a rule.
 pub(in crate::coze) fn parse_plain<'a, T: Plain<'a> + Deserialize<'a>>(data: &'a [u8]) -> Result<T, Failure> {
-    let text = object(data)?;
-    T::plain(text).map_or_else(|| serde_json::from_str(text), Ok).map_err(|error| garbage(error.to_string()))
+    plain_or_parsed(object(data)?).map_err(|error| garbage(error.to_string()))
+}
+
+/// Reads an object that is a plain one, as a rule.
+pub(in crate::coze) fn plain_or_parsed<'a, T: Plain<'a> + Deserialize<'a>>(
+    text: &'a str,
+) -> serde_json::Result<T> {
+    T::plain(text).map_or_else(|| serde_json::from_str(text), Ok)
 }
 
 /// The text of an object.

@@ -43,166 +43,175 @@ pub(super) fn object<'a>(
     text: &'a str,
     mut field: impl FnMut(&'a str, Value<'a>) -> Option<()>,
 ) -> Option<()> {
-    let mut scanner = Scanner { text, at: 0 };
-    scanner.space();
+    let mut scanner = Scanner::new(text)?;
     scanner.fields(0, &mut field)?;
-    scanner.space();
-    (scanner.at == text.len()).then_some(())
+    scanner.end()
 }
 
-/// How many bytes come before the first quote, backslash or control
-/// character. Eight at a time: most strings are too short for anything wider.
-fn plain(bytes: &[u8]) -> usize {
+/// Whether a text is one string literal and nothing else.
+pub(super) fn is_string(text: &str) -> bool {
+    let scan = || {
+        let mut scanner = Scanner::new(text)?;
+        scanner.string()?;
+        (scanner.at == text.len()).then_some(())
+    };
+    scan().is_some()
+}
+
+/// Where the next quote or backslash stands from `at` on. Eight bytes at a
+/// time: most strings are too short for anything wider.
+fn special(bytes: &[u8], at: usize) -> Option<usize> {
     const ONES: u64 = u64::MAX / 255;
     const HIGHS: u64 = ONES << 7;
-    // The high bit of each byte that is below `limit`, which is at most 0x80.
-    // A borrow makes only what is behind the first one untrue.
-    let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word & HIGHS;
-    let mut words = bytes.chunks_exact(8);
-    let mut at = 0;
-    for word in words.by_ref() {
-        let word = word.try_into().map_or(0, u64::from_le_bytes);
-        let quotes = below(word ^ (ONES * u64::from(b'"')), 1);
-        let escapes = below(word ^ (ONES * u64::from(b'\\')), 1);
-        let found = quotes | escapes | below(word, b' ');
+    // The high bit of each byte that is zero. A borrow makes only what is
+    // behind the first one untrue.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+    let mut at = at;
+    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let word = u64::from_le_bytes(*word);
+        let found = zeros(word ^ (ONES * u64::from(b'"'))) | zeros(word ^ (ONES * u64::from(b'\\')));
         if found != 0 {
-            return at + usize::try_from(found.trailing_zeros() / 8).unwrap_or_default();
+            return Some(at + usize::try_from(found.trailing_zeros() / 8).unwrap_or_default());
         }
         at += 8;
     }
-    let is_plain = |byte: &&u8| !matches!(**byte, b'"' | b'\\' | 0..b' ');
-    at + words.remainder().iter().take_while(is_plain).count()
+    let rest = bytes.get(at..)?;
+    rest.iter().position(|byte| matches!(byte, b'"' | b'\\')).map(|found| at + found)
 }
 
 struct Scanner<'a> {
     text: &'a str,
+    bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Scanner<'a> {
+    /// `None` where there are control characters: no string may have them, and
+    /// Coze puts none between its tokens. So nobody has to look for them again.
+    fn new(text: &'a str) -> Option<Self> {
+        let bytes = text.as_bytes();
+        let has_control = bytes.iter().fold(false, |has, byte| has | (*byte < b' '));
+        (!has_control).then_some(Self { text, bytes, at: 0 })
+    }
+
     fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
+        self.bytes.get(self.at).copied()
     }
 
-    fn rest(&self) -> &'a [u8] {
-        self.text.as_bytes().get(self.at..).unwrap_or_default()
-    }
-
-    fn space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
+    /// The first byte of the next token.
+    fn token(&mut self) -> Option<u8> {
+        loop {
+            match self.peek()? {
+                b' ' => self.at += 1,
+                byte => return Some(byte),
+            }
         }
     }
 
     fn expect(&mut self, byte: u8) -> Option<()> {
-        (self.peek()? == byte).then(|| self.at += 1)
+        (self.token()? == byte).then(|| self.at += 1)
     }
 
     fn word(&mut self, word: &str) -> Option<()> {
-        self.rest().starts_with(word.as_bytes()).then(|| self.at += word.len())
+        self.bytes.get(self.at..)?.starts_with(word.as_bytes()).then(|| self.at += word.len())
     }
 
     fn since(&self, start: usize) -> Option<&'a str> {
         self.text.get(start..self.at)
     }
 
+    /// Nothing but spaces may follow.
+    fn end(&mut self) -> Option<()> {
+        self.token().is_none().then_some(())
+    }
+
     fn fields(
         &mut self,
         depth: usize,
-        field: &mut dyn FnMut(&'a str, Value<'a>) -> Option<()>,
+        field: &mut impl FnMut(&'a str, Value<'a>) -> Option<()>,
     ) -> Option<()> {
         self.expect(b'{')?;
-        self.space();
-        if self.peek()? == b'}' {
+        if self.token()? == b'}' {
             return self.expect(b'}');
         }
         loop {
-            let (name, escaped) = self.string()?;
-            let name = name.get(1..name.len().checked_sub(1)?).filter(|_| !escaped)?;
-            self.space();
+            self.token()?;
+            let start = self.at + 1;
+            let escaped = self.string()?;
+            let name = self.text.get(start..self.at.checked_sub(1)?).filter(|_| !escaped)?;
             self.expect(b':')?;
-            self.space();
-            let value = self.value(depth)?;
-            field(name, value)?;
-            self.space();
-            match self.peek()? {
+            field(name, self.value(depth)?)?;
+            match self.token()? {
                 b',' => self.at += 1,
                 _ => return self.expect(b'}'),
             }
-            self.space();
         }
     }
 
     fn value(&mut self, depth: usize) -> Option<Value<'a>> {
+        let first = self.token()?;
         let start = self.at;
-        Some(match self.peek()? {
-            b'"' => {
-                let (literal, escaped) = self.string()?;
-                Value::Text { literal, escaped }
-            }
-            b'{' | b'[' if depth >= MAX_DEPTH => return None,
-            b'{' => {
-                self.fields(depth + 1, &mut |_, _| Some(()))?;
-                Value::Nested(self.since(start)?)
-            }
-            b'[' => {
-                self.items(depth + 1)?;
-                Value::Nested(self.since(start)?)
-            }
-            b't' => self.word("true").map(|()| Value::Bool(true))?,
-            b'f' => self.word("false").map(|()| Value::Bool(false))?,
-            b'n' => self.word("null").map(|()| Value::Null)?,
-            _ => {
-                self.number()?;
-                Value::Number(self.since(start)?)
-            }
+        let escaped = self.pass(first, depth)?;
+        Some(match first {
+            b'"' => Value::Text { literal: self.since(start)?, escaped },
+            b'{' | b'[' => Value::Nested(self.since(start)?),
+            b't' => Value::Bool(true),
+            b'f' => Value::Bool(false),
+            b'n' => Value::Null,
+            _ => Value::Number(self.since(start)?),
         })
+    }
+
+    /// Passes over a value that begins so; whether it is a string with
+    /// escapes.
+    fn pass(&mut self, first: u8, depth: usize) -> Option<bool> {
+        match first {
+            b'"' => return self.string(),
+            b'{' | b'[' if depth >= MAX_DEPTH => return None,
+            b'{' => self.fields(depth + 1, &mut |_, _| Some(()))?,
+            b'[' => self.items(depth + 1)?,
+            b't' => self.word("true")?,
+            b'f' => self.word("false")?,
+            b'n' => self.word("null")?,
+            _ => self.number()?,
+        }
+        Some(false)
     }
 
     fn items(&mut self, depth: usize) -> Option<()> {
         self.expect(b'[')?;
-        self.space();
-        if self.peek()? == b']' {
+        if self.token()? == b']' {
             return self.expect(b']');
         }
         loop {
-            self.value(depth)?;
-            self.space();
-            match self.peek()? {
+            let first = self.token()?;
+            self.pass(first, depth)?;
+            match self.token()? {
                 b',' => self.at += 1,
                 _ => return self.expect(b']'),
             }
-            self.space();
         }
     }
 
-    /// A string literal with its quotes, and whether it has escapes.
-    fn string(&mut self) -> Option<(&'a str, bool)> {
-        let start = self.at;
-        self.expect(b'"')?;
+    /// Passes over a string literal; whether it has escapes.
+    fn string(&mut self) -> Option<bool> {
+        if self.peek()? != b'"' {
+            return None;
+        }
+        let mut at = self.at + 1;
         let mut escaped = false;
         loop {
-            self.at += plain(self.rest());
-            match self.peek()? {
-                b'"' => {
-                    self.at += 1;
-                    return Some((self.since(start)?, escaped));
-                }
-                b'\\' => self.at += 1,
-                _ => return None,
+            at = special(self.bytes, at)?;
+            if self.bytes.get(at) == Some(&b'"') {
+                self.at = at + 1;
+                return Some(escaped);
             }
             escaped = true;
-            match self.peek()? {
-                b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => self.at += 1,
-                b'u' => {
-                    let digits = self.rest().get(1..5)?;
-                    if !digits.iter().all(u8::is_ascii_hexdigit) {
-                        return None;
-                    }
-                    self.at += 5;
-                }
+            at += match self.bytes.get(at + 1)? {
+                b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => 2,
+                b'u' if self.bytes.get(at + 2..at + 6)?.iter().all(u8::is_ascii_hexdigit) => 6,
                 _ => return None,
-            }
+            };
         }
     }
 
@@ -229,9 +238,11 @@ impl<'a> Scanner<'a> {
     }
 
     fn digits(&mut self) -> Option<()> {
-        let digits = self.rest().iter().take_while(|byte| byte.is_ascii_digit()).count();
-        self.at += digits;
-        (digits > 0).then_some(())
+        let start = self.at;
+        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.at += 1;
+        }
+        (self.at > start).then_some(())
     }
 }
 
@@ -279,18 +290,30 @@ mod tests {
     }
 
     #[test]
-    fn what_is_plain_ends_at_the_first_byte_that_is_not() {
-        for special in [b'"', b'\\', 0, 0x1f, b'\n'] {
+    fn the_first_quote_or_backslash_is_found() {
+        for found in [b'"', b'\\'] {
             for length in 0..20 {
-                for behind in [b"".as_slice(), b"\"\\\0", b"aaaaaaaaaaaaaaaa"] {
+                for behind in [b"".as_slice(), b"\"\\a", b"aaaaaaaaaaaaaaaa"] {
                     let mut bytes = [b"!#[] \x7f\x80\xe9\xff~".as_slice(); 2].concat();
                     bytes.truncate(length);
-                    assert_eq!(plain(&bytes), length);
-                    bytes.push(special);
+                    assert_eq!(special(&bytes, 0), None);
+                    bytes.push(found);
                     bytes.extend_from_slice(behind);
-                    assert_eq!(plain(&bytes), length, "{special} after {length}");
+                    for at in 0..=length {
+                        assert_eq!(special(&bytes, at), Some(length), "{found} after {length}");
+                    }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn one_string_literal_and_nothing_else() {
+        for text in [r#""""#, r#""a\"\u00e9你""#] {
+            assert!(is_string(text), "{text}");
+        }
+        for text in ["", "\"", r#""a"b"#, r#" "a""#, r#""a" "#, r#""a","b""#, "\"a\nb\"", r#""\x""#, "1"] {
+            assert!(!is_string(text), "{text}");
         }
     }
 
@@ -307,7 +330,7 @@ mod tests {
     #[test]
     fn what_is_not_plain_is_left_to_the_parser() {
         let deep = format!("{{\"a\":{}1{}}}", "[".repeat(9), "]".repeat(9));
-        for text in [r#"{"\u0061":1}"#, &deep] {
+        for text in [r#"{"\u0061":1}"#, r#"{"a":{"\u0061":1}}"#, "{\n\"a\":1}", &deep] {
             assert!(found(text).is_none() && parsed(text).is_some(), "{text}");
         }
     }

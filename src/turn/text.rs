@@ -50,6 +50,14 @@ impl<'a> Text<'a> {
         }
     }
 
+    /// Appends its characters to `out`.
+    pub fn decode_into(&self, out: &mut String) {
+        match self {
+            Self::Escaped(text) => unescape_into(text, out),
+            Self::Plain(text) => out.push_str(text),
+        }
+    }
+
     /// Appends it to `out` as the inside of a JSON string literal.
     pub fn write_escaped(&self, out: &mut Vec<u8>) {
         match self {
@@ -84,15 +92,27 @@ fn has_lone_surrogate(escaped: &[u8]) -> bool {
 
 /// The UTF-16 unit of a `\uXXXX` escape that stands at the start of `bytes`.
 fn unit_of(bytes: &[u8]) -> Option<u16> {
-    let digits = bytes.strip_prefix(b"\\u")?.get(..4)?;
-    let digits = std::str::from_utf8(digits).ok()?;
-    u16::from_str_radix(digits, 16).ok()
+    let [b'\\', b'u', digits @ ..] = bytes.first_chunk::<6>()? else { return None };
+    digits.iter().try_fold(0, |unit, digit| {
+        let digit = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            b'A'..=b'F' => digit - b'A' + 10,
+            _ => return None,
+        };
+        Some(unit << 4 | u16::from(digit))
+    })
 }
 
 /// Decodes the inside of a JSON string literal; what no character stands for
 /// becomes U+FFFD.
 fn unescape(escaped: &str) -> String {
     let mut out = String::with_capacity(escaped.len());
+    unescape_into(escaped, &mut out);
+    out
+}
+
+fn unescape_into(escaped: &str, out: &mut String) {
     let mut rest = escaped;
     while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
         let (clean, escape) = rest.split_at(at);
@@ -129,7 +149,6 @@ fn unescape(escaped: &str) -> String {
         rest = escape.get(taken..).unwrap_or_default();
     }
     out.push_str(rest);
-    out
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod steps;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use super::alike::Alike;
 use super::wire::{Chat, Message};
 use crate::coze::bot::Steps;
 use crate::coze::json::{Word, error_event, fault, parse_plain, string, unnamed_error};
@@ -57,6 +58,7 @@ pub struct Reader {
     /// What is different where a chatflow answers.
     flow: Option<Flow>,
     told: Told,
+    alike: Alike,
     /// Whether the last line of thinking is open.
     in_line: bool,
     /// Bytes of suggestions so far.
@@ -132,9 +134,16 @@ impl Reader {
 
     fn read_whole(&mut self, event: sse::Event<'_>, sink: Sink<'_>) -> Result<(), Failure> {
         match event.name {
-            b"conversation.message.delta" => self.delta(&parse_plain(event.data)?, sink),
+            b"conversation.message.delta" => {
+                let mut alike = std::mem::take(&mut self.alike);
+                let read = alike.read(event.data, |message| self.delta(message, sink));
+                self.alike = alike;
+                read
+            }
             b"conversation.audio.delta" => sound(&parse_plain(event.data)?, sink),
             b"conversation.message.completed" => self.completed(&parse_plain(event.data)?, sink),
+            // The second says what the first has said.
+            b"conversation.chat.created" | b"conversation.chat.in_progress" if self.started => Ok(()),
             b"conversation.chat.created" | b"conversation.chat.in_progress" => {
                 let chat: Chat<'_> = parse_plain(event.data)?;
                 self.start([&chat.conversation_id, &chat.id, &chat.section_id], sink);

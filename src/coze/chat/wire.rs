@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use crate::coze::json::{Fault, Plain, Raw, Word};
+use crate::coze::json::{Fault, Plain, Raw, Word, plain_or_parsed};
 use crate::coze::scan::{self, Value};
 use crate::turn::Usage;
 
@@ -67,15 +67,54 @@ impl<'a> Plain<'a> for Message<'a> {
 impl Message<'_> {
     /// The usage in an answer's `meta_data`: decimal strings there.
     pub(super) fn usage(&self) -> Option<Usage> {
-        #[derive(Deserialize)]
-        struct Meta<'a> {
-            #[serde(borrow, default)]
-            input_tokens: Word<'a>,
-            #[serde(borrow, default)]
-            output_tokens: Word<'a>,
-        }
-        let meta: Meta<'_> = serde_json::from_str(self.meta_data?.0).ok()?;
+        let meta: Meta<'_> = plain_or_parsed(self.meta_data?.0).ok()?;
         counted(&meta.input_tokens, &meta.output_tokens)
+    }
+}
+
+/// What is read of an answer's `meta_data`.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+struct Meta<'a> {
+    #[serde(borrow)]
+    input_tokens: Word<'a>,
+    #[serde(borrow)]
+    output_tokens: Word<'a>,
+}
+
+impl<'a> Plain<'a> for Meta<'a> {
+    fn plain(text: &'a str) -> Option<Self> {
+        let (mut meta, mut seen) = (Self::default(), [false; 2]);
+        scan::object(text, |name, value| {
+            match name {
+                "input_tokens" => set!(seen, 0, meta.input_tokens, Word::of(value)?),
+                "output_tokens" => set!(seen, 1, meta.output_tokens, Word::of(value)?),
+                _ => {}
+            }
+            Some(())
+        })?;
+        Some(meta)
+    }
+}
+
+/// What is read of a `verbose` message.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(super) struct Verbose<'a> {
+    #[serde(borrow)]
+    pub(super) msg_type: Word<'a>,
+}
+
+impl<'a> Plain<'a> for Verbose<'a> {
+    fn plain(text: &'a str) -> Option<Self> {
+        let (mut verbose, mut seen) = (Self::default(), [false; 1]);
+        scan::object(text, |name, value| {
+            if name == "msg_type" {
+                set!(seen, 0, verbose.msg_type, Word::of(value)?);
+            }
+            Some(())
+        })?;
+        Some(verbose)
     }
 }
 
@@ -240,7 +279,7 @@ mod tests {
             fields in proptest::collection::vec((
                 proptest::sample::select(vec![
                     "id", "conversation_id", "chat_id", "section_id", "type", "content_type", "content",
-                    "reasoning_content", "meta_data", "usage", "input_count", "output_tokens", "other",
+                    "reasoning_content", "meta_data", "usage", "input_count", "output_tokens", "msg_type", "other",
                 ]),
                 proptest::sample::select(vec![
                     "\"\"", "\"text\"", "\"a\\nb\"", "1", "007", "-3", "1.5", "true", "null", "[1]", "{}",
@@ -253,6 +292,8 @@ mod tests {
             agree::<Message<'_>>(&text);
             agree::<Chat<'_>>(&text);
             agree::<Counts<'_>>(&text);
+            agree::<Meta<'_>>(&text);
+            agree::<Verbose<'_>>(&text);
         }
     }
 }

@@ -1,9 +1,9 @@
 //! What is kept of each answer of a chat while it is read.
 
-use serde::Deserialize;
 use xxhash_rust::xxh64::{Xxh64, xxh64};
 
-use crate::coze::json::Word;
+use crate::coze::chat::wire::Verbose;
+use crate::coze::json::plain_or_parsed;
 
 /// What has been shown of one answer: enough to recognise it in its
 /// `completed` event without keeping the text.
@@ -43,10 +43,5 @@ impl Answer {
 /// Whether a verbose message says that the bot waits for an answer
 /// (`chat_interrupt_card.server.sse`).
 pub(in crate::coze) fn is_interrupt(json: &str) -> bool {
-    #[derive(Deserialize)]
-    struct Verbose<'a> {
-        #[serde(borrow, default)]
-        msg_type: Word<'a>,
-    }
-    serde_json::from_str::<Verbose<'_>>(json).is_ok_and(|verbose| verbose.msg_type.0 == "interrupt")
+    plain_or_parsed::<Verbose<'_>>(json).is_ok_and(|verbose| verbose.msg_type.0 == "interrupt")
 }
