@@ -12,6 +12,7 @@
 //! they never name each other. `docs/architecture.md` walks through it.
 
 pub mod access;
+mod batch;
 pub mod catalog;
 pub mod cli;
 pub mod config;

@@ -200,6 +200,13 @@ impl Turn {
         self.runs.first().and_then(Run::memory)
     }
 
+    /// How many bytes have arrived that are still to be read: the first words
+    /// of an answer are given out before what came with them is.
+    #[must_use]
+    pub fn ready(&self) -> usize {
+        self.runs.iter().map(Run::ready).sum()
+    }
+
     /// Hands what has arrived to `sink`, each event with the index of its
     /// answer. `Ready(Some(Ok(())))`: there may be more; `Ready(None)`: every
     /// answer is whole.

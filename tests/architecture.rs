@@ -28,6 +28,7 @@ const RANKS: &[(&str, u8)] = &[
     ("store", 1),
     ("telemetry", 1),
     ("tls", 1),
+    ("batch", 0),
     ("turn", 0),
     ("secret", 0),
 ];

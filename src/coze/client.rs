@@ -29,6 +29,7 @@ use url::Url;
 
 use super::Call;
 use super::files::{self, Form, Uploaded};
+use crate::batch;
 use crate::secret::Secret;
 use crate::turn::{Failure, Kind};
 use answer::{Told, judge, unexpected};
@@ -188,6 +189,11 @@ impl Client {
         self.0.line.figures(idle)
     }
 
+    /// How many calls are under way.
+    fn at_work(&self) -> usize {
+        self.0.line.standing().saturating_sub(self.0.pool.count())
+    }
+
     /// Makes a call that is answered by an event stream.
     ///
     /// # Errors
@@ -327,6 +333,7 @@ impl Client {
         let mut told = Told::default();
         let head = self.0.requests.head(asked, bearer);
         let header = |name: &str, value: &[u8]| told.take(name, value);
+        batch::with_others(self.at_work()).await;
         let answer = exchange::ask(connection, head, asked.body.clone(), &self.0.pool, header).await?;
         Ok((told, answer))
     }

@@ -61,6 +61,11 @@ impl Lifecycle {
         self.requests.token()
     }
 
+    /// How many requests are in flight.
+    pub(super) fn in_flight(&self) -> usize {
+        self.requests.len()
+    }
+
     /// Ready once no request is in flight.
     pub(super) async fn all_answered(&self) {
         self.requests.close();

@@ -11,6 +11,7 @@ use http_body::Frame;
 use super::heartbeat::{Beat, Heartbeat};
 use super::journal::Journal;
 use crate::access::Permit;
+use crate::batch;
 use crate::openai::ApiError;
 use crate::openai::chat::{Encoder, comment, error_event};
 use crate::relay::Turn;
@@ -19,17 +20,10 @@ use crate::turn::{Event, Failure};
 /// A write is not held back for more once it has this many bytes.
 const FULL_WRITE: usize = 16 * 1024;
 
-/// How much may come behind the first words before they are sent. A short
-/// answer that lies ready goes out with one write; of a long one the client
-/// has the beginning while the rest is still read.
-const FIRST_WRITE: usize = 512;
-
-/// How often a write is put off in a row while nothing comes: what the tasks
-/// of other streams have read meanwhile is written in one go, which the other
-/// side's kernel is woken for once. Once is not enough: hyper polls a body
-/// that is pending a second time in the same turn, before any other task has
-/// had one.
-const WAITS: u8 = 2;
+/// How much may lie ready behind the first words, in Coze's bytes, without
+/// their being sent ahead of it. A short answer goes out with one write; of a
+/// long one the client has the beginning while the rest is still read.
+const SHORT: usize = 4 * 1024;
 
 /// The body of a streamed answer. Polled in the client's own task: no other
 /// task and no queue stands between Coze's bytes and the client's.
@@ -42,6 +36,9 @@ pub(super) struct ChatBody {
     out: Vec<u8>,
     journal: Arc<Journal>,
     caller_owns_token: bool,
+    /// Whether it began with few others in flight: then the client's waiting
+    /// costs more than a write of its own.
+    has_few: bool,
     /// Held until the last byte or the client's leaving.
     _permit: Permit,
 }
@@ -56,8 +53,13 @@ enum State {
     Begun,
     /// Words have been sent; what comes next goes with the next write.
     Speaking,
-    /// What is to be written has been put off this many times.
-    PutOff(u8),
+    /// A write is put off once while nothing comes: what the tasks of other
+    /// streams have read meanwhile is written in one go, which the other
+    /// side's kernel is woken for once.
+    PutOff,
+    /// hyper polls a body that is pending a second time in the same turn,
+    /// before any other task has had one. That was it.
+    PutOffAgain,
     /// The end is written.
     Ended,
 }
@@ -69,6 +71,7 @@ impl ChatBody {
         keepalive: Duration,
         journal: Arc<Journal>,
         caller_owns_token: bool,
+        in_flight: usize,
         permit: Permit,
     ) -> Self {
         Self {
@@ -79,6 +82,7 @@ impl ChatBody {
             out: Vec::new(),
             journal,
             caller_owns_token,
+            has_few: in_flight <= batch::FEW,
             _permit: permit,
         }
     }
@@ -99,6 +103,9 @@ impl ChatBody {
             match self.poll_turn(cx) {
                 Poll::Ready(Some(Ok(()))) if self.encoder.has_begun() => {
                     self.first_words();
+                    if !self.sends_ahead() {
+                        self.take_ready(cx);
+                    }
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(Some(Ok(()))) => {}
@@ -128,6 +135,20 @@ impl ChatBody {
                         Poll::Pending => Poll::Pending,
                     };
                 }
+            }
+        }
+    }
+
+    /// Takes what lies ready behind the first words, to the end of the answer
+    /// if it is a short one: it goes out with them.
+    fn take_ready(&mut self, cx: &mut Context<'_>) {
+        let has_more = self.turn.ready() > 0;
+        while has_more && self.state != State::Ended {
+            match self.poll_turn(cx) {
+                Poll::Ready(Some(Ok(()))) => {}
+                Poll::Ready(Some(Err(failure))) => self.fail(&failure),
+                Poll::Ready(None) => self.finish(),
+                Poll::Pending => return,
             }
         }
     }
@@ -168,22 +189,22 @@ impl ChatBody {
         self.state = State::Ended;
     }
 
-    /// Puts a write off, if that has not been done too often.
-    fn put_off(&mut self) -> bool {
-        let waits = match self.state {
-            State::Begun | State::Speaking => 1,
-            State::PutOff(waits) if waits < WAITS => waits + 1,
-            _ => return false,
-        };
-        self.state = State::PutOff(waits);
-        true
+    /// Whether the first words are to be sent ahead of what lies ready behind
+    /// them.
+    fn sends_ahead(&self) -> bool {
+        let ready = self.turn.ready();
+        self.state == State::Begun && ready > 0 && (self.has_few || ready > SHORT)
     }
 
     /// Whatever was put off is no longer, or has grown.
     fn went_on(&mut self) {
-        if matches!(self.state, State::PutOff(_)) {
+        if self.has_put_off() {
             self.state = State::Speaking;
         }
+    }
+
+    fn has_put_off(&self) -> bool {
+        matches!(self.state, State::PutOff | State::PutOffAgain)
     }
 
     /// Hands over what is to be written.
@@ -204,7 +225,7 @@ impl http_body::Body for ChatBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
         // What `begin` left, and an end that is only still to be written.
-        if !this.out.is_empty() && !matches!(this.state, State::PutOff(_)) {
+        if !this.out.is_empty() && !this.has_put_off() {
             let beat_only = this.state == State::Waiting;
             let out = std::mem::take(&mut this.out);
             if !beat_only {
@@ -212,8 +233,18 @@ impl http_body::Body for ChatBody {
             }
             return Poll::Ready(Some(Ok(Frame::data(out.into()))));
         }
-        if this.state == State::Ended {
-            return Poll::Ready(None);
+        let passes = match this.state {
+            State::Ended => return Poll::Ready(None),
+            State::PutOff => Some(State::PutOffAgain),
+            // The connection sends what it has when it is told that there is
+            // nothing more just now.
+            State::Begun if this.sends_ahead() => Some(State::Speaking),
+            _ => None,
+        };
+        if let Some(next) = passes {
+            this.state = next;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         loop {
             match this.poll_turn(cx) {
@@ -222,13 +253,6 @@ impl http_body::Body for ChatBody {
                     if has_words && matches!(this.state, State::Silent | State::Waiting) {
                         this.first_words();
                         return this.write();
-                    }
-                    if this.state == State::Begun && this.out.len() >= FIRST_WRITE {
-                        // The connection sends what it has when it is told
-                        // that there is nothing more just now.
-                        this.state = State::Speaking;
-                        cx.waker().wake_by_ref();
-                        return Poll::Pending;
                     }
                     if this.out.len() >= FULL_WRITE {
                         return this.write();
@@ -255,7 +279,8 @@ impl http_body::Body for ChatBody {
                         Poll::Pending => Poll::Pending,
                     };
                 }
-                Poll::Pending if this.put_off() => {
+                Poll::Pending if matches!(this.state, State::Begun | State::Speaking) => {
+                    this.state = State::PutOff;
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }

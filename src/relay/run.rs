@@ -59,6 +59,8 @@ pub(super) struct Run {
     /// Taken when Coze has begun to answer.
     again: Option<Box<Again>>,
     decoder: sse::Decoder,
+    /// What has come behind the first words.
+    ready: Bytes,
     reader: Reader,
     shaping: Shaping,
     clocks: Clocks,
@@ -106,6 +108,7 @@ impl Run {
             again: Some(Box::new(Again::new(order.conversation_wait))),
             phase: Phase::Over,
             decoder: sse::Decoder::default(),
+            ready: Bytes::new(),
             reader: Reader::of(&order.target.callee),
             shaping: Shaping::new(&order.stop, order.think_tags, order.aloud),
             clocks: Clocks::new(order.upstream_timeout, order.target.callee.begins_early()),
@@ -202,6 +205,10 @@ impl Run {
                 Poll::Ready(Err(failure)) => Err(failure),
                 Poll::Pending => Err(ready!(self.clocks.poll(cx)).into()),
             },
+            Phase::Streaming(_) if !self.ready.is_empty() => {
+                let ready = std::mem::take(&mut self.ready);
+                self.take(ready, cx, sink)
+            }
             Phase::Streaming(stream) => match stream.poll_bytes(cx) {
                 Poll::Ready(Some(Ok(bytes))) => {
                     // What still drips after the chat's end keeps nobody
@@ -209,7 +216,7 @@ impl Run {
                     if !self.reader.has_ended() || self.aloud {
                         self.clocks.heard();
                     }
-                    self.take(&bytes, cx, sink)
+                    self.take(bytes, cx, sink)
                 }
                 Poll::Ready(None) => self.stream_ended(sink),
                 // The chat had ended before the connection did.
@@ -238,21 +245,37 @@ impl Run {
         Poll::Ready(Some(step.or_else(|failure| self.failed(self.masked(failure)))))
     }
 
-    /// Takes bytes of the stream.
+    /// See [`super::Turn::ready`].
+    pub(super) fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Takes bytes of the stream: up to the first words, or all.
     fn take(
         &mut self,
-        bytes: &Bytes,
+        mut bytes: Bytes,
         cx: &mut Context<'_>,
         sink: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), Failure> {
         let mut result = Ok(());
         let Self { decoder, reader, shaping, account, lent, .. } = self;
         let mut pass = Passing { account, lent: lent.as_mut(), shaping, sink: &mut *sink };
-        let decoded = decoder.push(bytes, |event| {
-            if result.is_ok() && !reader.is_over() && !pass.is_done() {
-                result = reader.read(event, &mut |event| pass.event(event));
+        let had_spoken = pass.account.spoken;
+        let decoded = loop {
+            let end = if pass.account.spoken { None } else { memchr::memmem::find(&bytes, b"\n\n") };
+            let piece = match end {
+                Some(end) => bytes.split_to(end + 2),
+                None => std::mem::take(&mut bytes),
+            };
+            let decoded = decoder.push(&piece, |event| {
+                if result.is_ok() && !reader.is_over() && !pass.is_done() {
+                    result = reader.read(event, &mut |event| pass.event(event));
+                }
+            });
+            if bytes.is_empty() || decoded.is_err() || pass.account.spoken != had_spoken {
+                break decoded;
             }
-        });
+        };
         if self.again.is_some() && (self.account.ids.is_some() || self.account.spoken) {
             self.again = None;
         }
@@ -267,6 +290,7 @@ impl Run {
         decoded.map_err(|error| {
             Failure::new(Kind::Broken, "Coze sent an event that is too large.").with_detail(error.to_string())
         })?;
+        self.ready = bytes;
         if self.reader.is_over() {
             self.drain(cx);
             self.answered(Finish::Completed, sink);

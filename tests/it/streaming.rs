@@ -3,18 +3,27 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use cozeway::simulator::{Head, Script, Step};
 
 use crate::shared::golden;
 use crate::support::sse::{Item, Stream, Streamed};
-use crate::support::{Coze, Gateway, SCRIPTED};
+use crate::support::{Coze, Gateway, KEY, SCRIPTED};
 
 fn delta(text: &str) -> Step {
     let data = format!(
         "event:conversation.message.delta\ndata:{{\"id\":\"1\",\"conversation_id\":\"2\",\"chat_id\":\"3\",\"role\":\"assistant\",\"type\":\"answer\",\"content\":\"{text}\",\"content_type\":\"text\"}}\n\n"
     );
     Step::Send(data.into())
+}
+
+fn sent(step: Step) -> Vec<u8> {
+    match step {
+        Step::Send(bytes) => bytes.to_vec(),
+        other => panic!("{other:?}"),
+    }
 }
 
 fn completed() -> Step {
@@ -56,6 +65,42 @@ async fn the_first_words_come_while_the_bot_still_speaks() {
     let mut stream = Stream::new(gateway.ask("scripted", "hi", json!({"stream": true})).await);
     assert_eq!(stream.content().await, "first");
     assert_eq!(coze.simulator.open_streams(), 1);
+}
+
+/// The pieces of a chunked body, as they were written.
+async fn pieces(gateway: &Gateway, body: &str) -> Vec<String> {
+    let mut socket = TcpStream::connect(&gateway.address).await.unwrap();
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n\
+         Content-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    let (_, mut rest) = answer.split_once("\r\n\r\n").unwrap();
+    let mut pieces = Vec::new();
+    while let Some((length, behind)) = rest.split_once("\r\n") {
+        let (piece, behind) = behind.split_at(usize::from_str_radix(length, 16).unwrap());
+        pieces.push(piece.to_owned());
+        rest = behind.strip_prefix("\r\n").unwrap();
+    }
+    pieces
+}
+
+#[tokio::test]
+async fn the_first_words_do_not_wait_for_what_came_with_them() {
+    let coze = Coze::start().await;
+    let gateway = Gateway::start(&coze).await;
+    let words: Vec<Vec<u8>> = (0..100).map(|number| sent(delta(&format!("word {number}. ")))).collect();
+    let all = [words.concat(), sent(completed())].concat();
+    coze.simulator.script(SCRIPTED, Script::stream([Step::Send(all.into())]));
+    let body = json!({"model": "scripted", "stream": true, "messages": [{"role": "user", "content": "hi"}]});
+    let pieces = pieces(&gateway, &body.to_string()).await;
+    assert!(pieces[0].contains("word 0. ") && !pieces[0].contains("word 1. "), "{}", pieces[0]);
+    let whole = pieces.concat();
+    assert!((0..100).all(|number| whole.contains(&format!("word {number}. "))));
+    assert!(whole.ends_with("data: [DONE]\n\n"));
 }
 
 #[tokio::test]

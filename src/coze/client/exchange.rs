@@ -21,10 +21,6 @@ use super::pool::{Connection, Pool};
 /// How much is read at once.
 const READ: usize = 64 * 1024;
 
-/// How much of a body is given out first, where more lies ready: the first
-/// words of a long answer do not wait until all of it is decoded.
-const FIRST: usize = 4 * 1024;
-
 /// An exchange came to no good end.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Broken {
@@ -65,10 +61,8 @@ pub(super) struct Incoming {
     /// `None` once it is given back, or closed.
     connection: Option<Connection>,
     body: Body,
-    /// What was read and not given out yet.
-    rest: Bytes,
-    /// Whether something was given out.
-    begun: bool,
+    /// What came with the head.
+    first: Bytes,
     persistent: bool,
     home: Weak<Pool>,
 }
@@ -166,8 +160,7 @@ pub(super) async fn ask(
     // The rest of a request that was refused before its end is not sent.
     let persistent = head.persistent && outgoing.done;
     let home = Arc::downgrade(home);
-    let mut incoming =
-        Incoming { connection: Some(connection), body, rest: first, begun: false, persistent, home };
+    let mut incoming = Incoming { connection: Some(connection), body, first, persistent, home };
     incoming.settle();
     Ok(Answer { head, incoming })
 }
@@ -219,9 +212,8 @@ impl Incoming {
     /// # Errors
     /// If the connection broke off, or what comes makes no sense.
     pub(super) fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
-        if !self.rest.is_empty() {
-            let rest = std::mem::take(&mut self.rest);
-            return Poll::Ready(Some(Ok(self.give(rest))));
+        if !self.first.is_empty() {
+            return Poll::Ready(Some(Ok(std::mem::take(&mut self.first))));
         }
         while let Some(connection) = &mut self.connection {
             let mut space = [const { MaybeUninit::uninit() }; READ];
@@ -234,7 +226,7 @@ impl Incoming {
             };
             match taken {
                 Ok(bytes) if bytes.is_empty() => {}
-                Ok(bytes) => return Poll::Ready(Some(Ok(self.give(bytes)))),
+                Ok(bytes) => return Poll::Ready(Some(Ok(bytes))),
                 Err(broken) => {
                     self.connection = None;
                     return Poll::Ready(Some(Err(broken)));
@@ -242,14 +234,6 @@ impl Incoming {
             }
         }
         Poll::Ready(None)
-    }
-
-    /// What to give out of bytes that were read.
-    fn give(&mut self, mut bytes: Bytes) -> Bytes {
-        if !std::mem::replace(&mut self.begun, true) && bytes.len() > FIRST {
-            self.rest = bytes.split_off(FIRST);
-        }
-        bytes
     }
 
     fn take(&mut self, read: &[u8]) -> Result<Bytes, Broken> {

@@ -3,7 +3,7 @@
 //! In come calls and what became of them, out go passes, figures, and a log
 //! line on each change. Never makes a call itself.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ pub(super) struct Line {
     connections: AtomicU64,
     unconnected: AtomicU64,
     open_streams: AtomicU64,
-    open_connections: AtomicU64,
+    open_connections: AtomicUsize,
 }
 
 /// Leave to make one call. Dropped without a word, it says that nothing was
@@ -101,6 +101,11 @@ impl Line {
         Standing(Arc::clone(self))
     }
 
+    /// How many connections stand.
+    pub(super) fn standing(&self) -> usize {
+        self.open_connections.load(Ordering::Relaxed)
+    }
+
     /// The figures, beside so many idle connections.
     pub(super) fn figures(&self, idle_connections: u64) -> Figures {
         let (phase, up) = {
@@ -116,7 +121,7 @@ impl Line {
             connections: read(&self.connections),
             unconnected: read(&self.unconnected),
             open_streams: read(&self.open_streams),
-            open_connections: read(&self.open_connections),
+            open_connections: u64::try_from(self.standing()).unwrap_or(u64::MAX),
             idle_connections,
         }
     }

@@ -215,24 +215,6 @@ async fn a_stream_that_was_read_to_its_end_gives_its_connection_back() {
 }
 
 #[tokio::test]
-async fn of_much_that_lies_ready_a_part_comes_first() {
-    const LENGTH: usize = 20_000;
-    let answer = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {LENGTH}\r\n\r\n{}",
-        "x".repeat(LENGTH)
-    );
-    let client = playing(&[answer.leak()], false).await;
-    let mut stream = open(&client).await.bytes;
-    let mut sizes = Vec::new();
-    while let Some(bytes) = next(&mut stream).await {
-        sizes.push(bytes.unwrap().len());
-    }
-    assert!(sizes[0] <= 4096, "{sizes:?}");
-    assert_eq!(sizes.iter().sum::<usize>(), LENGTH);
-    assert_eq!(client.figures().idle_connections, 1);
-}
-
-#[tokio::test]
 async fn a_stream_that_is_dropped_closes_its_connection() {
     let client = playing(&[STREAM, "2\r\nhi\r\n"], false).await;
     for round in 1..4 {

@@ -27,6 +27,7 @@ use super::activity::{Activity, Clock};
 use super::protocol::Protocol;
 use super::transport::{Socket, Transport};
 use super::unreadable::Unreadable;
+use crate::batch;
 use crate::http::lifecycle::Phase;
 use crate::http::peer::Peer;
 
@@ -63,10 +64,12 @@ pub(super) async fn serve(
         let in_flight = InFlight::begin(&shared, &activity);
         request.extensions_mut().insert(Peer(peer));
         let service = shared.service.clone();
+        let at_work = service.app.lifecycle.in_flight();
         // A connection has room for this future for as long as it lives:
         // boxed, a stream that is held does not pay for it.
         Box::pin(async move {
             let response = service.respond(request.map(Body::new)).await;
+            batch::with_others(at_work).await;
             Ok::<_, Infallible>(response.map(|body| Held { body, _in_flight: in_flight }))
         })
     });
