@@ -22,6 +22,9 @@ use crate::relay::Memory;
 use crate::telemetry::metrics::{self, Limit, Metrics, Refusal, Scope, Tokens};
 use crate::turn::{Failure, Kind, Usage};
 
+/// How much of a path is written down, in characters.
+const MAX_PATH_CHARS: usize = 256;
+
 /// What is written about one request. The line goes out when the last holder
 /// lets go of it, so that no way to end a request goes unlogged.
 #[derive(Debug)]
@@ -104,7 +107,7 @@ impl Journal {
             snapshot: Arc::clone(snapshot),
             request_id: request_id.to_owned(),
             method: Some(request.method().clone()),
-            path: request.uri().path().chars().take(256).collect(),
+            path: shortened(request.uri().path()),
             route: routes::name(request.uri().path()),
             client: request.extensions().get::<Peer>().map(|peer| peer.0),
             received: Instant::now(),
@@ -194,6 +197,12 @@ impl Journal {
             }
         });
     }
+}
+
+/// A path as far as it is of use.
+fn shortened(path: &str) -> String {
+    let end = path.char_indices().nth(MAX_PATH_CHARS).filter(|_| path.len() > MAX_PATH_CHARS);
+    end.and_then(|(end, _)| path.get(..end)).unwrap_or(path).to_owned()
 }
 
 impl Facts {

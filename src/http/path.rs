@@ -8,9 +8,11 @@ use http::uri::PathAndQuery;
 /// Rewrites a request's path to the one that the routes know: single
 /// slashes, no `/v1` ahead, no slash at the end.
 pub(super) fn normalize(uri: &mut Uri) {
-    let Cow::Owned(mut target) = normal(uri.path()) else {
+    let normal = normal(uri.path());
+    if normal == uri.path() {
         return;
-    };
+    }
+    let mut target = normal.into_owned();
     if let Some(query) = uri.query() {
         target.push('?');
         target.push_str(query);
@@ -23,21 +25,24 @@ pub(super) fn normalize(uri: &mut Uri) {
 
 /// The path that the routes know.
 pub(super) fn normal(path: &str) -> Cow<'_, str> {
-    let clean = !path.contains("//") && !path.starts_with("/v1") && (path == "/" || !path.ends_with('/'));
-    if clean {
-        return Cow::Borrowed(path);
+    let has_doubled = path.as_bytes().windows(2).any(|pair| pair == b"//");
+    if !has_doubled && (path == "/" || !path.ends_with('/')) {
+        return Cow::Borrowed(without_version(path));
     }
     let mut normal = String::with_capacity(path.len());
     for segment in path.split('/').filter(|segment| !segment.is_empty()) {
         normal.push('/');
         normal.push_str(segment);
     }
-    let rest = normal.strip_prefix("/v1").filter(|rest| rest.is_empty() || rest.starts_with('/'));
-    let mut target = rest.unwrap_or(&normal).to_owned();
-    if target.is_empty() {
-        target.push('/');
+    Cow::Owned(without_version(&normal).to_owned())
+}
+
+/// A path of single slashes without `/v1` ahead.
+fn without_version(path: &str) -> &str {
+    match path.strip_prefix("/v1").filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(path) {
+        "" => "/",
+        path => path,
     }
-    Cow::Owned(target)
 }
 
 #[cfg(test)]

@@ -23,11 +23,43 @@ pub(crate) fn find(bytes: &[u8], is_special: impl Fn(u8) -> bool) -> usize {
     clean + rest.iter().position(|&byte| is_special(byte)).unwrap_or(rest.len())
 }
 
+/// Where the first byte stands that JSON's grammar has escaped; the length if
+/// none does. In a block that has one eight bytes are looked at together.
+pub(crate) fn next_escape(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGHS: u64 = ONES << 7;
+    // The high bit of each byte below `limit`, which is at most 0x80. A borrow
+    // makes only what is behind the first one untrue.
+    let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word & HIGHS;
+    let is_special = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
+    let mut clean = 0;
+    let (blocks, _) = bytes.as_chunks::<BLOCK>();
+    for block in blocks {
+        if block.iter().fold(false, |any, &byte| any | is_special(byte)) {
+            break;
+        }
+        clean += BLOCK;
+    }
+    let (words, _) = bytes.get(clean..).unwrap_or_default().as_chunks::<8>();
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        let quotes = below(word ^ (ONES * u64::from(b'"')), 1);
+        let backslashes = below(word ^ (ONES * u64::from(b'\\')), 1);
+        let found = quotes | backslashes | below(word, b' ');
+        if found != 0 {
+            return clean + usize::try_from(found.trailing_zeros() / 8).unwrap_or_default();
+        }
+        clean += 8;
+    }
+    let rest = bytes.get(clean..).unwrap_or_default();
+    clean + rest.iter().position(|&byte| is_special(byte)).unwrap_or(rest.len())
+}
+
 /// Appends `text` to `out`, escaped as JSON's grammar demands and no further.
 pub(crate) fn escape_into(text: &str, out: &mut Vec<u8>) {
     let mut rest = text.as_bytes();
     loop {
-        let at = find(rest, |byte| (byte < 0x20) | (byte == b'"') | (byte == b'\\'));
+        let at = next_escape(rest);
         let (clean, tail) = rest.split_at(at);
         out.extend_from_slice(clean);
         let Some((&byte, tail)) = tail.split_first() else {
@@ -76,6 +108,17 @@ mod tests {
             let is_special = |byte: u8| byte == 7;
             let first = bytes.iter().position(|byte| is_special(*byte)).unwrap_or(bytes.len());
             prop_assert_eq!(find(&bytes, is_special), first);
+        }
+
+        #[test]
+        fn the_next_escape_is_found(
+            clean in prop::collection::vec(prop::sample::select(vec![b' ', b'!', b'#', b'[', b']', 0x7f, 0xff]), 0..90),
+            special in prop::sample::select(vec![0, 0x1f, b'"', b'\\']),
+            behind in any::<Vec<u8>>(),
+        ) {
+            prop_assert_eq!(next_escape(&clean), clean.len());
+            let all = [clean.as_slice(), &[special], &behind].concat();
+            prop_assert_eq!(next_escape(&all), clean.len());
         }
     }
 }

@@ -21,6 +21,9 @@ const BYTES_PER_MESSAGE: usize = 200;
 /// comma.
 const BYTES_PER_ENTRY: usize = 6;
 
+/// What a byte of text becomes at most, in bytes.
+const LONGEST_ESCAPE: usize = 6;
+
 /// The longest `user_id`, in characters (the server's column).
 const MAX_USER_ID_CHARS: usize = 60;
 
@@ -120,6 +123,9 @@ pub fn fit(prompt: &mut Prompt, extras: &Extras, kind: Kind) -> Result<usize, To
         Kind::Studio => STUDIO_TEXT_BYTES,
         Kind::Cloud => return Ok(0),
     };
+    if most(prompt) + beside(prompt, extras) <= limit {
+        return Ok(0);
+    }
     let sizes: Vec<usize> = prompt.messages.iter().map(size).collect();
     let mut needed = sizes.iter().sum::<usize>() + beside(prompt, extras);
     let optional = prompt.pinned..sizes.len().saturating_sub(1);
@@ -174,6 +180,15 @@ fn beside(prompt: &Prompt, extras: &Extras) -> usize {
     let maps = [variables, params, parameters].into_iter().chain(command);
     let entries = maps.flatten().chain(prompt.variable.as_ref().map(|(name, text)| (name, text)));
     entries.map(|(name, text)| escaped_len(name) + escaped_len(text) + BYTES_PER_ENTRY).sum()
+}
+
+/// No less than what the messages come to, without a look at their texts.
+fn most(prompt: &Prompt) -> usize {
+    let most = |message: &Message| match message.attachments.as_slice() {
+        [] => message.text.len() * LONGEST_ESCAPE + BYTES_PER_MESSAGE,
+        _ => size(message),
+    };
+    prompt.messages.iter().map(most).sum()
 }
 
 fn size(message: &Message) -> usize {
@@ -361,6 +376,7 @@ mod tests {
                 _ => c.len_utf8(),
             });
             prop_assert_eq!(escaped_len(&text), plain.sum::<usize>());
+            prop_assert!(escaped_len(&text) <= text.len() * LONGEST_ESCAPE);
         }
     }
 

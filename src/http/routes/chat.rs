@@ -62,13 +62,13 @@ async fn answer(
     body: Body,
 ) -> Answer {
     let bytes = body::read(&headers, body, context.snapshot.server.max_body).await?;
-    let request = Request::parse(&bytes)?;
+    let mut request = Request::parse(&bytes)?;
     drop(bytes);
     let model = context
         .snapshot
         .resolve(caller, &request.model)
         .map_err(|error| respond::unresolved(error, &request.model))?;
-    let prepared = prepare(context, caller, admission, &headers, &model, &request).await;
+    let prepared = prepare(context, caller, admission, &headers, &model, &mut request).await;
     let Prepared { order, permit, mut remarks, named, name } = match prepared {
         Ok(prepared) => prepared,
         Err(refusal) => {
@@ -121,14 +121,14 @@ pub(super) struct Prepared {
 }
 
 /// Checks a request, lets it in, and finds the conversation that it belongs
-/// to.
+/// to. Takes the messages out of it.
 pub(super) async fn prepare(
     context: &Context,
     caller: &Caller,
     admission: &Admission<'_>,
     headers: &HeaderMap,
     model: &Arc<Model>,
-    request: &Request,
+    request: &mut Request,
 ) -> Result<Prepared, Refusal> {
     context.journal.note(|facts| {
         facts.model = Some(Arc::clone(model));
@@ -198,8 +198,8 @@ pub(super) async fn prepare(
 }
 
 /// What the bot is shown of a request.
-fn prompt(model: &Model, request: &Request) -> Result<Prompt, ApiError> {
-    let prompt = model.system.apply(&request.ask).map_err(|rejected| {
+fn prompt(model: &Model, request: &mut Request) -> Result<Prompt, ApiError> {
+    let prompt = model.system.apply(&mut request.ask).map_err(|rejected| {
         ApiError::bad_request(
             "invalid_value",
             Some("messages[0].role".to_owned()),
@@ -221,6 +221,7 @@ async fn stream(context: &Context, order: Order, encoder: Encoder, permit: Permi
         context.snapshot.server.keepalive,
         Arc::clone(&context.journal),
         caller_owns_token,
+        context.app.lifecycle.in_flight(),
         permit,
     );
     body.begin().await?;

@@ -50,8 +50,8 @@ pub(in crate::http::routes) async fn begin<'c>(
     model: &Arc<Model>,
     arguments: Map<String, Value>,
 ) -> Result<Run<'c>, Refusal> {
-    let request = arguments::request(model, arguments).map_err(chat::refusal)?;
-    let prepared = chat::prepare(context, caller, admission, headers, model, &request);
+    let mut request = arguments::request(model, arguments).map_err(chat::refusal)?;
+    let prepared = chat::prepare(context, caller, admission, headers, model, &mut request);
     let prepared = Box::pin(prepared).await.map_err(|refusal| {
         let (error, remarks) = *refusal;
         Box::new((in_words_of_a_tool(error), remarks))
