@@ -42,6 +42,9 @@ use crate::turn::Wants;
 use body::Stoppable;
 use message::Refusal;
 
+/// Where a message of the revision without a handshake names that revision.
+const VERSION: &str = "/params/_meta/io.modelcontextprotocol~1protocolVersion";
+
 /// Names the session of a client of the old handshake.
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
@@ -66,6 +69,9 @@ pub(super) async fn answer(Extension(context): Extension<Context>, headers: Head
             return Ok(refusal.into_response());
         }
     };
+    // What was read is what the library is given: of a name that comes twice
+    // it might take the other one.
+    let bytes = bytes::Bytes::from(message.to_string());
     let admission = context.admission(&caller);
     let mut response = match typed(message) {
         Ok(typed) => served(&context, &caller, &headers, bytes, &typed).await.into_response(),
@@ -91,6 +97,7 @@ impl Context {
 fn typed(message: Value) -> Result<ClientJsonRpcMessage, Refusal> {
     let says = "The parameters are not those of the method.";
     let wrong = Refusal::new(message::INVALID_PARAMS, says, &message);
+    let is_stateless = message.pointer(VERSION).is_some();
     let Ok(typed) = serde_json::from_value(message) else {
         return Err(wrong);
     };
@@ -98,6 +105,8 @@ fn typed(message: Value) -> Result<ClientJsonRpcMessage, Refusal> {
     if let ClientJsonRpcMessage::Request(request) = &typed
         && let ClientRequest::CustomRequest(custom) = &request.request
         && ["initialize", "tools/call", "tools/list"].contains(&custom.method.as_str())
+        // The revision without a handshake does not know it at all.
+        && !(is_stateless && custom.method == "initialize")
     {
         return Err(wrong);
     }

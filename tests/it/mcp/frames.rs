@@ -51,6 +51,13 @@ fn malformed() -> Vec<(String, u16, i64)> {
             -32602,
         ),
         (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"nothing"}}"#, 200, -32602),
+        // The last of a name counts, for the library as for us.
+        (r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"zebra","method":"zebra"}"#, 200, -32601),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","name":"nothing"}}"#,
+            200,
+            -32602,
+        ),
         (r#"{"jsonrpc":"2.0","id":1,"method":"zebra"}"#, 200, -32601),
         (r#"{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"x"}}"#, 200, -32601),
     ]
@@ -156,8 +163,12 @@ async fn the_revision_without_a_handshake_is_spoken_too() {
     let wrong = stateless(&gateway, "tools/call", params, Some("other")).send().await.unwrap();
     assert_eq!(wrong.status(), 400);
     assert_eq!(messages(wrong).await[0]["error"]["code"], -32020);
-    let unknown = stateless(&gateway, "zebra", json!({}), None).send().await.unwrap();
-    assert_eq!(unknown.status(), 404);
+    // What this revision has no more is as unknown as what never was.
+    for method in ["zebra", "initialize", "ping"] {
+        let unknown = stateless(&gateway, method, json!({}), None).send().await.unwrap();
+        assert_eq!(unknown.status(), 404, "{method}");
+        assert_eq!(messages(unknown).await[0]["error"]["code"], -32601, "{method}");
+    }
     // The old one is spoken to the same address.
     let ping = exchange(&gateway, KEY, json!({"jsonrpc": "2.0", "id": 5, "method": "ping"})).await;
     assert_eq!(ping[0]["result"], json!({}));
