@@ -121,10 +121,7 @@ async fn served(
     bytes: bytes::Bytes,
     message: &ClientJsonRpcMessage,
 ) -> Answer {
-    let session = headers.get(SESSION).and_then(|id| id.to_str().ok()).filter(|id| id.len() <= MAX_SESSION);
-    let key = |id: &RequestId| {
-        Some(CallKey { caller: caller.space(), session: session?.to_owned(), id: shown(id) })
-    };
+    let key = |id: &RequestId| call_key(caller, headers, id);
     let mut begins = false;
     let mut running = None;
     match message {
@@ -132,7 +129,7 @@ async fn served(
             if let ClientNotification::CancelledNotification(cancelled) = &notification.notification
                 && let Some(key) = cancelled.params.request_id.as_ref().and_then(key)
             {
-                context.app.calls.call_off(&key);
+                context.app.calls.call_off(&key).await;
             }
         }
         ClientJsonRpcMessage::Request(request) => match &request.request {
@@ -213,9 +210,12 @@ async fn in_json(response: Response) -> Answer {
     Err(ApiError::invalid(status, code, text))
 }
 
-/// An id as JSON, so that `1` and `"1"` are two.
-fn shown(id: &RequestId) -> String {
-    serde_json::to_string(id).unwrap_or_default()
+/// What a call can be called off by, if it is of a session.
+fn call_key(caller: &Caller, headers: &HeaderMap, id: &RequestId) -> Option<CallKey> {
+    let session = headers.get(SESSION)?.to_str().ok().filter(|id| id.len() <= MAX_SESSION)?;
+    // As JSON, so that `1` and `"1"` are two.
+    let id = serde_json::to_string(id).unwrap_or_default();
+    Some(CallKey { caller: caller.space(), session: session.to_owned(), id })
 }
 
 /// What a caller's messages are answered with.
@@ -281,6 +281,7 @@ impl ServerHandler for Server {
                 }
             }.into()),
             never = go_on_telling(&context) => match never {},
+            never = self.heed_others(&context.id) => match never {},
             // The client has left, or has called it off: nobody hears this.
             () = context.ct.cancelled() => Err(ErrorData::internal_error("The call was called off.", None)),
         }
@@ -288,6 +289,15 @@ impl ServerHandler for Server {
 }
 
 impl Server {
+    /// Has a call end when another gateway is told that it is called off.
+    async fn heed_others(&self, id: &RequestId) -> std::convert::Infallible {
+        if let Some(key) = call_key(&self.caller, &self.headers, id) {
+            self.context.app.calls.heed_others(&key).await;
+        }
+        // With the body of its answer the call itself ends.
+        std::future::pending().await
+    }
+
     /// An error as a tool's result, so that the agent can act upon it.
     fn failed(&self, error: &ApiError) -> CallToolResult {
         self.context.noted(&error.code);

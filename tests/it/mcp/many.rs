@@ -1,5 +1,7 @@
 //! Many sessions at once, and several gateways.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use cozeway::simulator::Options;
@@ -59,4 +61,22 @@ async fn a_session_may_go_through_several_gateways() {
     }
     let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
     assert_eq!(exchange(&a, KEY, list.clone()).await, exchange(&b, KEY, list).await);
+}
+
+#[tokio::test]
+async fn a_call_is_called_off_through_another_gateway() {
+    let Some(redis) = Redis::start().await else { return };
+    let coze = Coze::with(Options { silence: Duration::from_secs(600), ..Options::instant() }).await;
+    let (a, b) = (redis.gateway(&coze, "").await, redis.gateway(&coze, "").await);
+    let calling = sent(&a, KEY, &call("slow", json!({"message": "x"}), json!({})));
+    let response = calling.header("mcp-session-id", "s1").send().await.unwrap();
+    eventually("Coze is asked", || coze.simulator.open_streams() == 1).await;
+    let off = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 7}});
+    for session in ["s2", "s1"] {
+        assert_eq!(coze.simulator.open_streams(), 1);
+        let taken = sent(&b, KEY, &off).header("mcp-session-id", session).send().await.unwrap();
+        assert_eq!(taken.status(), 202);
+    }
+    coze.idle().await;
+    assert!(messages(response).await.is_empty(), "nothing answers what was called off");
 }
