@@ -1,14 +1,23 @@
 // Bots as tools, by the TypeScript SDK of the Model Context Protocol.
 
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { cp, mkdtemp, rm, symlink } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { test } from 'node:test';
+import { promisify } from 'node:util';
 
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 
 import { KEY, remembering } from './coze.mjs';
+import { ROOT } from './gateway.mjs';
 
-const it = remembering();
+/** A key that may use two models alone. */
+const FEW_KEY = 'sk-a-key-of-few-tools-for-the-tests';
+
+const it = remembering(`[keys.few]\nkey = "${FEW_KEY}"\nmodels = ["echo", "slow"]\n`);
 
 /** A client, connected. */
 async function connect(t, key = KEY) {
@@ -45,6 +54,15 @@ test('tools are listed, with schemas that the SDK checks answers against', async
   const { structuredContent, isError } = await call(client, 'echo', { message: 'hello' });
   assert.equal(isError, false);
   assert.equal(structuredContent.answer, 'hello');
+});
+
+test('keys see their own tools', async (t) => {
+  const names = async (client) => (await client.listTools()).tools.map(({ name }) => name);
+  const few = await connect(t, FEW_KEY);
+  assert.deepEqual(await names(few), ['echo', 'slow']);
+  const team = await names(await connect(t));
+  for (const name of ['echo', 'poem', 'trip']) assert(team.includes(name), `${team}`);
+  await assert.rejects(call(few, 'poem', { message: 'tea' }), { code: -32602 });
 });
 
 test('a conversation goes on', async (t) => {
@@ -89,4 +107,19 @@ test('a call that takes too long is called off, and its bot is freed', async (t)
 
 test('a wrong key is refused', async (t) => {
   await assert.rejects(connect(t, 'sk-wrong'), /401|Incorrect API key/);
+});
+
+test('the example is a whole client', async (t) => {
+  const folder = await mkdtemp(path.join(tmpdir(), 'cozeway-'));
+  t.after(() => rm(folder, { recursive: true }));
+  // Packages are found beside the file.
+  await cp(path.join(ROOT, 'examples/agents/mcp_client.mjs'), path.join(folder, 'mcp_client.mjs'));
+  await symlink(path.join(ROOT, 'tests/clients/node/node_modules'), path.join(folder, 'node_modules'));
+  const env = { ...process.env, COZEWAY_URL: it.gateway.address, COZEWAY_KEY: KEY };
+  const { stdout } = await promisify(execFile)(process.execPath, [path.join(folder, 'mcp_client.mjs')], { env });
+  const lines = stdout.trim().split('\n');
+  assert(lines.includes('tool: echo: Says what you said.'), stdout);
+  assert(lines.includes('progress: 1 The bot is at work.'), stdout);
+  const said = lines.filter((line) => !/^(tool|progress): /.test(line));
+  assert.deepEqual(said, ['answer: hello', 'answer: and again', 'error: upstream_error', 'timeout: -32001']);
 });

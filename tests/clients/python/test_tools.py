@@ -38,6 +38,10 @@ LIMIT = timedelta(seconds=PATIENCE)
 
 @pytest.fixture(scope="module")
 def tools(coze: Coze, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    yield from serve_tools(coze, tmp_path_factory)
+
+
+def serve_tools(coze: Coze, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway with two keys that see different tools."""
     config = write_config(tmp_path_factory.mktemp("tools") / "cozeway.toml", coze, "memory:")
     more = f'[keys.few]\nkey = "{FEW_KEY}"\nmodels = ["echo", "slow"]\n'
