@@ -2,13 +2,14 @@
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { cp, mkdtemp, rm, symlink } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 
 import { KEY, remembering } from './coze.mjs';
@@ -20,11 +21,15 @@ const FEW_KEY = 'sk-a-key-of-few-tools-for-the-tests';
 const it = remembering(`[keys.few]\nkey = "${FEW_KEY}"\nmodels = ["echo", "slow"]\n`);
 
 /** A client, connected. */
-async function connect(t, key = KEY) {
-  const url = new URL(`${it.gateway.address}/mcp`);
-  const transport = new StreamableHTTPClientTransport(url, {
-    requestInit: { headers: { authorization: `Bearer ${key}` } },
-  });
+function connect(t, key = KEY) {
+  return connectTo(t, `${it.gateway.address}/mcp`, { authorization: `Bearer ${key}` });
+}
+
+function connectTo(t, url, headers) {
+  return connectBy(t, new StreamableHTTPClientTransport(new URL(url), { requestInit: { headers } }));
+}
+
+async function connectBy(t, transport) {
   const client = new Client({ name: 'test', version: '1' });
   await client.connect(transport);
   t.after(() => client.close());
@@ -110,8 +115,7 @@ test('a wrong key is refused', async (t) => {
 });
 
 test('the example is a whole client', async (t) => {
-  const folder = await mkdtemp(path.join(tmpdir(), 'cozeway-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = await folderFor(t);
   // Packages are found beside the file.
   await cp(path.join(ROOT, 'examples/agents/mcp_client.mjs'), path.join(folder, 'mcp_client.mjs'));
   await symlink(path.join(ROOT, 'tests/clients/node/node_modules'), path.join(folder, 'node_modules'));
@@ -122,4 +126,45 @@ test('the example is a whole client', async (t) => {
   assert(lines.includes('progress: 1 The bot is at work.'), stdout);
   const said = lines.filter((line) => !/^(tool|progress): /.test(line));
   assert.deepEqual(said, ['answer: hello', 'answer: and again', 'error: upstream_error', 'timeout: -32001']);
+});
+
+/** A folder for the time of a test. */
+async function folderFor(t) {
+  const folder = await mkdtemp(path.join(tmpdir(), 'cozeway-'));
+  t.after(() => rm(folder, { recursive: true }));
+  return folder;
+}
+
+test('the configs of the README lead to the tools', async (t) => {
+  const readme = await readFile(path.join(ROOT, 'README.md'), 'utf8');
+  const section = readme.slice(readme.indexOf('## Give your bots to an agent'));
+  /** The first block of JSON behind a heading, for this gateway. */
+  const config = (heading) => {
+    const [, json] = /```json\n([^]*?)```/.exec(section.slice(section.indexOf(heading)));
+    return JSON.parse(json.replaceAll('http://127.0.0.1:8787', it.gateway.address).replaceAll('sk-cozeway-demo-key', KEY));
+  };
+  const lists = async (client) => {
+    const { tools } = await client.listTools();
+    assert(tools.some(({ name }) => name === 'echo'));
+    assert.equal((await call(client, 'echo', { message: 'x' })).structuredContent.answer, 'x');
+  };
+
+  const cursor = config('**Cursor**').mcpServers.coze;
+  await lists(await connectTo(t, cursor.url, cursor.headers));
+
+  const { command, args, env } = config('**Claude Desktop**').mcpServers.coze;
+  assert.deepEqual([command, ...args.slice(0, 2)], ['npx', '-y', 'mcp-remote']);
+  const remote = new StdioClientTransport({
+    command: path.join(ROOT, 'tests/clients/node/node_modules/.bin/mcp-remote'),
+    args: args.slice(2),
+    env: { ...process.env, ...env, MCP_REMOTE_CONFIG_DIR: await folderFor(t) },
+    stderr: 'ignore',
+  });
+  await lists(await connectBy(t, remote));
+
+  const [plain, mcp] = config('**Open WebUI.**');
+  await lists(await connectTo(t, mcp.url, { authorization: `Bearer ${mcp.key}` }));
+  const response = await fetch(`${plain.url}/${plain.path}`, { headers: { authorization: `Bearer ${plain.key}` } });
+  const { paths } = await response.json();
+  assert.equal(paths['/echo'].post.operationId, 'echo');
 });
