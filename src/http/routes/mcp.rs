@@ -182,6 +182,12 @@ fn forwarded(headers: &HeaderMap, bytes: bytes::Bytes) -> Request<Full<bytes::By
     for (name, value) in headers.iter().filter(|(name, _)| concerns(name)) {
         request.headers_mut().append(name, value.clone());
     }
+    // Who takes anything takes both kinds of answer, which the library wants
+    // to see by name.
+    if headers.get_all(ACCEPT).iter().any(|kind| kind == "*/*") {
+        let both = HeaderValue::from_static("application/json, text/event-stream");
+        request.headers_mut().insert(ACCEPT, both);
+    }
     request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
     request
 }

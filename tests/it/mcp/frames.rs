@@ -96,6 +96,7 @@ async fn what_is_no_message_at_all_is_refused_as_everywhere() {
         ("accept", "application/json", 406, "not_acceptable"),
         ("content-type", "text/plain", 415, "unsupported_media_type"),
         ("mcp-protocol-version", "1999-01-01", 400, ""),
+        ("accept", "", 406, "not_acceptable"),
     ] {
         let mut request = sent(&gateway, KEY, &Value::Null).body(ping).build().unwrap();
         request.headers_mut().insert(header, value.parse().unwrap());
@@ -105,6 +106,11 @@ async fn what_is_no_message_at_all_is_refused_as_everywhere() {
         assert!(code.is_empty() || body["error"]["code"] == code, "{body}");
         assert!(body["error"]["message"].is_string(), "{body}");
     }
+    // Who takes anything takes both.
+    let mut anything = sent(&gateway, KEY, &Value::Null).body(ping).build().unwrap();
+    anything.headers_mut().insert("accept", "*/*".parse().unwrap());
+    let answered = gateway.client.execute(anything).await.unwrap();
+    assert_eq!(answered.status(), 200, "{answered:?}");
     let large = sent(&gateway, KEY, &Value::Null).body("x".repeat(21_000_000)).send().await.unwrap();
     assert_eq!(large.status(), 413);
     // Any host and origin is served that the other routes serve.
