@@ -309,7 +309,10 @@ impl Server {
         self.context.noted(&error.code);
         let body = serde_json::from_slice(&error.body()).unwrap_or_default();
         let mut result = CallToolResult::structured_error(body);
-        result.content = vec![ContentBlock::text(format!("{}: {}", error.code, error.message))];
+        // Some messages begin with the code already.
+        let has_code = error.message.starts_with(&*error.code);
+        let code = if has_code { String::new() } else { format!("{}: ", error.code) };
+        result.content = vec![ContentBlock::text(format!("{code}{}", error.message))];
         result
     }
 }
