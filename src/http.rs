@@ -70,6 +70,7 @@ impl App {
     /// A gateway with this config.
     #[must_use]
     pub fn new(snapshot: Snapshot, relay: Relay, conversations: Conversations) -> Self {
+        let calls = Calls::new(Arc::clone(conversations.store()));
         let limits = Limits::new(Instant::now().into_std()).together(Arc::clone(conversations.store()));
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
@@ -80,7 +81,7 @@ impl App {
             limits: Arc::new(limits),
             guard: Guard::default(),
             descriptions: Descriptions::default(),
-            calls: Calls::default(),
+            calls,
             created: respond::unix_seconds(),
         }
     }

@@ -65,6 +65,7 @@ model support
   coze       local (studio) http://127.0.0.1:8888
   bot        7531406778865549312
   token      *** (config)
+  tool       support
   rules      system prepend, reasoning field, overflow trim
   memory     auto, 100 rounds
 
@@ -72,6 +73,7 @@ model desk
   coze       cloud (cloud) https://api.coze.com
   bot        7442165654356000000
   token      *** (config)
+  tool       desk
   gives      custom_variables.tone
   steps      coze
   rules      system variable instructions, reasoning think, overflow reject
@@ -81,12 +83,14 @@ model weather
   coze       local (studio) http://127.0.0.1:8888
   workflow   7396891037212345678
   token      *** (config)
+  tool       weather with days (integer), unit (string)
   rules      system prepend
 
 model guide
   coze       local (studio) http://127.0.0.1:8888
   chatflow   7442024337778000000
   token      *** (config)
+  tool       guide
   rules      system prepend, reasoning field, overflow trim
   memory     auto, 100 rounds
 
@@ -119,6 +123,16 @@ fn check_shows_the_same_as_json() {
         assert_eq!(json["keys"][1]["models"], serde_json::json!(["support", "desk", "weather", "guide"]));
         assert_eq!(json["models"][2]["workflow_id"], "7396891037212345678");
         assert!(json["models"][2].get("memory").is_none());
+        assert_eq!(json["models"][2]["tool"]["name"], "weather");
+        assert_eq!(
+            json["models"][2]["tool"]["parameters"][0],
+            serde_json::json!({
+                "name": "days",
+                "type": "integer",
+                "description": "How many days, from today.",
+                "required": false
+            })
+        );
     }
 }
 
@@ -151,8 +165,8 @@ fn without_a_file_the_environment_makes_a_gateway() {
     assert_eq!(
         text(&output.stdout),
         "listen  127.0.0.1:8787\nauth    none\nstate   sqlite:cozeway.db\n\nmodel coze\n  coze       coze (studio) http://h\n  \
-         bot        7\n  token      *** (config)\n  rules      system prepend, reasoning field, overflow trim\n  \
-         memory     auto, 100 rounds\n"
+         bot        7\n  token      *** (config)\n  tool       coze\n  \
+         rules      system prepend, reasoning field, overflow trim\n  memory     auto, 100 rounds\n"
     );
     let output = cozeway(&directory, &["check"], &env[..1]);
     assert_eq!(output.status.code(), Some(2));

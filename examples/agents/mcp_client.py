@@ -5,7 +5,7 @@ import os
 from datetime import timedelta
 
 import httpx
-from mcp import ClientSession
+from mcp import ClientSession, McpError
 from mcp.client.streamable_http import streamable_http_client
 
 URL = os.environ.get("COZEWAY_URL", "http://127.0.0.1:8787")
@@ -47,6 +47,12 @@ async def main() -> None:
         # A failure is a result too, with a code to act upon.
         failed = await session.call_tool("broken", {"message": "hello"}, patience)
         print(f"error: {failed.structuredContent['error']['code']}")
+
+        # A client that waits no longer says so, and the bot is freed.
+        try:
+            await session.call_tool("slow", {"message": "hello"}, timedelta(seconds=0.5))
+        except McpError as error:
+            print(f"timeout: {error.error.message}")
 
 
 asyncio.run(main())

@@ -26,6 +26,25 @@ pub struct Parameter {
     pub choices: Vec<Value>,
 }
 
+impl Parameter {
+    /// Whether a value is one of those that it can have.
+    #[must_use]
+    pub fn admits(&self, value: &Value) -> bool {
+        self.choices.is_empty() || self.choices.iter().any(|choice| is_same(choice, value))
+    }
+}
+
+/// Whether two values are the same to JSON Schema, to which `2.0` is `2`.
+fn is_same(one: &Value, other: &Value) -> bool {
+    one == other || one.is_number() && other.is_number() && whole(one) == whole(other) && whole(one).is_some()
+}
+
+/// A number without a fraction, however it is written.
+fn whole(value: &Value) -> Option<i64> {
+    let in_digits = |number: f64| format!("{number:.0}").parse().ok();
+    value.as_i64().or_else(|| value.as_f64().filter(|number| number.fract() == 0.0).and_then(in_digits))
+}
+
 /// The types that JSON Schema has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParameterKind {
@@ -64,6 +83,15 @@ impl ParameterKind {
             Self::Boolean => "boolean",
             Self::Array => "array",
             Self::Object => "object",
+        }
+    }
+
+    /// A value of this kind as Coze takes it: a whole number without a point.
+    #[must_use]
+    pub fn plain(self, value: Value) -> Value {
+        match whole(&value) {
+            Some(number) if self == Self::Integer => number.into(),
+            _ => value,
         }
     }
 

@@ -5,17 +5,19 @@
 //! `***`, keys and their digests not at all.
 
 mod advice;
+mod key;
 mod online;
+mod tool;
 mod upload;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::num::NonZeroU32;
 
 use anyhow::Context as _;
 use serde::Serialize;
 
 use super::{ConfigArgs, Stop, env, explain, print, runtime};
-use crate::access::{Key, Mode, Quota};
+use crate::access::Mode;
 use crate::catalog::{Memory, Model, Overflow};
 use crate::config::Snapshot;
 use crate::coze::bot::{Bot, History, Steps};
@@ -23,7 +25,9 @@ use crate::coze::token::Source;
 use crate::coze::{Callee, Kind};
 use crate::store::Place;
 use crate::turn::{Extras, Reasoning, SystemRule};
+use key::{ShownKey, ShownQuota};
 use online::Online;
+use tool::ShownTool;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -93,6 +97,8 @@ struct ShownModel<'s> {
     #[serde(skip_serializing_if = "Option::is_none")]
     chatflow_id: Option<&'s str>,
     token: ShownToken,
+    /// What it is to an agent.
+    tool: ShownTool<'s>,
     system: String,
     /// What a bot is given beside the messages: names, never values.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -129,27 +135,9 @@ enum ShownToken {
     Caller,
 }
 
-#[derive(Serialize)]
-struct ShownKey<'s> {
-    name: &'s str,
-    /// `None` is all models.
-    patterns: Option<&'s [String]>,
-    /// What the patterns come to.
-    models: Vec<&'s str>,
-    user_headers: Vec<&'s str>,
-    allow_coze_fields: bool,
-    limits: ShownQuota,
-}
-
-#[derive(Serialize)]
-struct ShownQuota {
-    requests_per_minute: Option<NonZeroU32>,
-    tokens_per_minute: Option<NonZeroU32>,
-    concurrent_requests: Option<NonZeroU32>,
-}
-
 impl<'s> Shown<'s> {
     fn of(snapshot: &'s Snapshot) -> Self {
+        let tools = snapshot.catalog.tools().map(|(tool, model)| (model.name.as_str(), tool)).collect();
         Self {
             listen: snapshot.server.listen.to_string(),
             tls: snapshot.server.tls.as_ref().map(|tls| tls.cert.display().to_string()),
@@ -163,7 +151,7 @@ impl<'s> Shown<'s> {
                 Place::Sqlite(path) => format!("sqlite:{}", path.display()),
                 Place::Redis(url) => redis(url.expose()),
             },
-            models: snapshot.catalog.models().map(|model| ShownModel::of(model)).collect(),
+            models: snapshot.catalog.models().map(|model| ShownModel::of(model, &tools)).collect(),
             keys: snapshot.keys.iter().map(|key| ShownKey::of(key, snapshot)).collect(),
             limits: ShownQuota::of(snapshot.limits),
             notes: &snapshot.notes,
@@ -209,6 +197,7 @@ impl<'s> Shown<'s> {
                 }
                 ShownToken::Caller => writeln!(out, "  token      the caller's own")?,
             }
+            writeln!(out, "  tool       {}", model.tool)?;
             if !model.gives.is_empty() {
                 writeln!(out, "  gives      {}", model.gives.join(", "))?;
             }
@@ -233,20 +222,7 @@ impl<'s> Shown<'s> {
             let cleanup = if chat.cleanup { ", cleanup" } else { "" };
             writeln!(out, "  memory     {}, {} rounds{cleanup}", chat.memory, chat.history_rounds)?;
         }
-        for key in &self.keys {
-            let models = if key.patterns.is_none() { "all".to_owned() } else { key.models.join(", ") };
-            writeln!(out, "\nkey {}", key.name)?;
-            writeln!(out, "  models     {models}")?;
-            if !key.user_headers.is_empty() {
-                writeln!(out, "  user from  {}", key.user_headers.join(", "))?;
-            }
-            if key.allow_coze_fields {
-                writeln!(out, "  may set    coze fields")?;
-            }
-            if let Some(limits) = key.limits.words() {
-                writeln!(out, "  limits     {limits}")?;
-            }
-        }
+        self.keys.iter().try_for_each(|key| key.write(out))?;
         self.online.iter().flat_map(|online| &online.models).try_for_each(|model| model.write(out))
     }
 }
@@ -263,7 +239,7 @@ fn redis(url: &str) -> String {
 }
 
 impl<'s> ShownModel<'s> {
-    fn of(model: &'s Model) -> Self {
+    fn of(model: &'s Model, tools: &BTreeMap<&'s str, &'s str>) -> Self {
         let target = &model.target;
         Self {
             name: &model.name,
@@ -290,6 +266,7 @@ impl<'s> ShownModel<'s> {
                 },
                 None => ShownToken::Caller,
             },
+            tool: ShownTool::of(model, tools.get(model.name.as_str()).copied().unwrap_or_default()),
             system: match &model.system {
                 SystemRule::Prepend => "prepend".to_owned(),
                 SystemRule::Drop => "drop".to_owned(),
@@ -353,38 +330,5 @@ impl ShownChat {
             history_rounds: model.history_rounds,
             cleanup: model.cleanup,
         }
-    }
-}
-
-impl<'s> ShownKey<'s> {
-    fn of(key: &'s Key, snapshot: &'s Snapshot) -> Self {
-        let names = snapshot.catalog.models().map(|model| model.name.as_str());
-        Self {
-            name: &key.name,
-            patterns: key.models.as_deref(),
-            models: names.filter(|name| key.may_use(name)).collect(),
-            user_headers: key.user_headers.iter().map(http::HeaderName::as_str).collect(),
-            allow_coze_fields: key.allow_coze_fields,
-            limits: ShownQuota::of(key.quota),
-        }
-    }
-}
-
-impl ShownQuota {
-    fn of(quota: Quota) -> Self {
-        let Quota { requests_per_minute, tokens_per_minute, concurrent_requests } = quota;
-        Self { requests_per_minute, tokens_per_minute, concurrent_requests }
-    }
-
-    /// `None` without any limit.
-    fn words(&self) -> Option<String> {
-        let limits = [
-            (self.requests_per_minute, "requests per minute"),
-            (self.tokens_per_minute, "tokens per minute"),
-            (self.concurrent_requests, "at one time"),
-        ];
-        let set: Vec<String> =
-            limits.iter().filter_map(|(limit, words)| Some(format!("{} {words}", (*limit)?))).collect();
-        (!set.is_empty()).then(|| set.join(", "))
     }
 }

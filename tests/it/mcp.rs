@@ -190,12 +190,14 @@ async fn a_failure_is_a_result_with_our_code() {
         ("echo", json!({}), "missing_required_parameter"),
         ("echo", json!({"message": "x", "y": 1}), "unknown_parameter"),
         ("echo", json!({"message": "x", "conversation": "conv_0"}), "conversation_not_found"),
+        ("echo", json!({"message": "x".repeat(70_000)}), "context_length_exceeded"),
     ] {
         let failed = result(&gateway, tool, arguments).await;
         assert_eq!(failed["isError"], true, "{failed}");
         assert_eq!(failed["structuredContent"]["error"]["code"], code);
         assert!(output.is_valid(&failed["structuredContent"]), "{failed}");
         assert!(texts(&failed)[0].starts_with(&format!("{code}: ")), "{failed}");
+        assert_eq!(texts(&failed)[0].matches(code).count(), 1, "{failed}");
     }
     // Over a limit, too, and the head says how it stands.
     let call = call("echo", json!({"message": "x"}), json!({}));

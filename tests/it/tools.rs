@@ -3,6 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use cozeway::simulator::bots::CONTEXT;
 use cozeway::simulator::flows::{PARAMETERS, POEM, TRIP};
 use cozeway::simulator::{Script, demo_bots};
 
@@ -16,12 +17,14 @@ async fn start() -> (Coze, Gateway) {
     let coze = Coze::start().await;
     let models = format!(
         "[models.poem]\nworkflow_id = '{POEM}'\ninput = 'topic'\ndescription = '  Writes poems. '\n\
-         [models.'目录/1']\nbot_id = '{SCRIPTED}'\n\
+         [models.'目录/1']\nbot_id = '{SCRIPTED}'\naliases = ['openapi_*', 'model_*']\n\
+         [models.'openapi.json']\nbot_id = '{CONTEXT}'\n\
+         [models.'..']\nbot_id = '{CONTEXT}'\n\
          [models.trip]\nworkflow_id = '{TRIP}'\ninput = 'input'\n\
          [models.list]\nworkflow_id = '{PARAMETERS}'\ninput = 'q'\nparameters = {{ n = 1 }}\n\
          [models.list.tool.parameters]\n\
          city = {{ description = 'Where.', required = true, enum = ['杭州', 'Paris'] }}\n\
-         days = {{ type = 'integer' }}\ntags = {{ type = 'array' }}\n\
+         days = {{ type = 'integer', enum = [1, 3] }}\ntags = {{ type = 'array' }}\n\
          [models.json]\nworkflow_id = '{PARAMETERS}'\ninput_format = 'json'\n\
          [models.json.tool.parameters]\ncity = {{ required = true }}\n\
          [keys.other]\nkey = '{OTHER}'\nmodels = ['poem']\nrequests_per_minute = 2\n"
@@ -114,6 +117,10 @@ async fn a_workflow_is_given_its_parameters() {
     answer(&gateway, "list", json!({"message": "m", "city": "杭州", "days": 3, "tags": ["a"]})).await;
     let sent = coze.simulator.requests().pop().unwrap().body;
     assert_eq!(sent["parameters"], json!({"q": "m", "n": 1, "city": "杭州", "days": 3, "tags": ["a"]}));
+    // As JSON Schema has it, this is the same number; Coze takes but one form.
+    answer(&gateway, "list", json!({"message": "m", "city": "Paris", "days": 3.0})).await;
+    let sent = coze.simulator.requests().pop().unwrap().body;
+    assert_eq!(sent["parameters"]["days"].to_string(), "3");
     // Where the text itself is parameters, these are enough.
     answer(&gateway, "json", json!({"city": "Rome"})).await;
     let sent = coze.simulator.requests().pop().unwrap().body;
@@ -138,6 +145,7 @@ async fn a_wrong_call_is_an_error_that_names_the_argument() {
         ("list", json!({"message": "x", "city": "Rome"}), 400, "invalid_value", Some("city")),
         ("list", json!({"message": "x", "city": 1}), 400, "invalid_type", Some("city")),
         ("list", json!({"message": "x", "city": "Paris", "days": 1.5}), 400, "invalid_type", Some("days")),
+        ("list", json!({"message": "x", "city": "Paris", "days": 2}), 400, "invalid_value", Some("days")),
         ("json", json!({}), 400, "missing_required_parameter", Some("city")),
         ("nothing", json!({"message": "x"}), 404, "model_not_found", Some("model")),
         ("%FF", json!({"message": "x"}), 404, "model_not_found", Some("model")),
@@ -166,7 +174,7 @@ async fn keys_see_and_use_their_own_tools_within_their_own_limits() {
     let mine = document(&gateway, KEY).await;
     let others = document(&gateway, OTHER).await;
     assert_eq!(others["paths"].as_object().unwrap().keys().collect::<Vec<_>>(), ["/poem"]);
-    assert_eq!(mine["paths"].as_object().unwrap().len(), demo_bots().len() + 6);
+    assert_eq!(mine["paths"].as_object().unwrap().len(), demo_bots().len() + 8);
     let call = r#"{"message":"x"}"#;
     let refused = post(&gateway, OTHER, "echo", call).await;
     assert_eq!(refused.status(), 403);
@@ -217,8 +225,16 @@ async fn the_document_describes_what_is_taken_and_given() {
     // That of the bot at Coze, and one that has none.
     let echo = demo_bots().iter().find(|bot| bot.name == "echo").unwrap();
     assert_eq!(of("/echo")["description"], echo.description);
-    let odd = of("/%E7%9B%AE%E5%BD%95%2F1");
-    assert!(odd["operationId"].as_str().unwrap().starts_with("1_"), "{odd}");
+    // A name that is hard to write in a path has that of its tool there.
+    let paths = document["paths"].as_object().unwrap();
+    for (path, item) in paths {
+        assert_eq!(*path, format!("/{}", item["post"]["operationId"].as_str().unwrap()));
+    }
+    for (begins, says) in [("/openapi_json_", "user: x"), ("/model_", "user: x")] {
+        let path = paths.keys().find(|path| path.starts_with(begins)).unwrap();
+        let given = answer(&gateway, path.trim_start_matches('/'), json!({"message": "x"})).await;
+        assert_eq!(given["answer"], says, "and not what takes every other name");
+    }
     let list = &of("/list")["requestBody"]["content"]["application/json"]["schema"];
     assert_eq!(list["required"], json!(["message", "city"]));
     assert_eq!(

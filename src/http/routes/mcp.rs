@@ -42,6 +42,9 @@ use crate::turn::Wants;
 use body::Stoppable;
 use message::Refusal;
 
+/// Where a message of the revision without a handshake names that revision.
+const VERSION: &str = "/params/_meta/io.modelcontextprotocol~1protocolVersion";
+
 /// Names the session of a client of the old handshake.
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
@@ -66,6 +69,9 @@ pub(super) async fn answer(Extension(context): Extension<Context>, headers: Head
             return Ok(refusal.into_response());
         }
     };
+    // What was read is what the library is given: of a name that comes twice
+    // it might take the other one.
+    let bytes = bytes::Bytes::from(message.to_string());
     let admission = context.admission(&caller);
     let mut response = match typed(message) {
         Ok(typed) => served(&context, &caller, &headers, bytes, &typed).await.into_response(),
@@ -91,6 +97,7 @@ impl Context {
 fn typed(message: Value) -> Result<ClientJsonRpcMessage, Refusal> {
     let says = "The parameters are not those of the method.";
     let wrong = Refusal::new(message::INVALID_PARAMS, says, &message);
+    let is_stateless = message.pointer(VERSION).is_some();
     let Ok(typed) = serde_json::from_value(message) else {
         return Err(wrong);
     };
@@ -98,6 +105,8 @@ fn typed(message: Value) -> Result<ClientJsonRpcMessage, Refusal> {
     if let ClientJsonRpcMessage::Request(request) = &typed
         && let ClientRequest::CustomRequest(custom) = &request.request
         && ["initialize", "tools/call", "tools/list"].contains(&custom.method.as_str())
+        // The revision without a handshake does not know it at all.
+        && !(is_stateless && custom.method == "initialize")
     {
         return Err(wrong);
     }
@@ -112,10 +121,7 @@ async fn served(
     bytes: bytes::Bytes,
     message: &ClientJsonRpcMessage,
 ) -> Answer {
-    let session = headers.get(SESSION).and_then(|id| id.to_str().ok()).filter(|id| id.len() <= MAX_SESSION);
-    let key = |id: &RequestId| {
-        Some(CallKey { caller: caller.space(), session: session?.to_owned(), id: shown(id) })
-    };
+    let key = |id: &RequestId| call_key(caller, headers, id);
     let mut begins = false;
     let mut running = None;
     match message {
@@ -123,7 +129,7 @@ async fn served(
             if let ClientNotification::CancelledNotification(cancelled) = &notification.notification
                 && let Some(key) = cancelled.params.request_id.as_ref().and_then(key)
             {
-                context.app.calls.call_off(&key);
+                context.app.calls.call_off(&key).await;
             }
         }
         ClientJsonRpcMessage::Request(request) => match &request.request {
@@ -176,6 +182,12 @@ fn forwarded(headers: &HeaderMap, bytes: bytes::Bytes) -> Request<Full<bytes::By
     for (name, value) in headers.iter().filter(|(name, _)| concerns(name)) {
         request.headers_mut().append(name, value.clone());
     }
+    // Who takes anything takes both kinds of answer, which the library wants
+    // to see by name.
+    if headers.get_all(ACCEPT).iter().any(|kind| kind == "*/*") {
+        let both = HeaderValue::from_static("application/json, text/event-stream");
+        request.headers_mut().insert(ACCEPT, both);
+    }
     request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
     request
 }
@@ -204,9 +216,12 @@ async fn in_json(response: Response) -> Answer {
     Err(ApiError::invalid(status, code, text))
 }
 
-/// An id as JSON, so that `1` and `"1"` are two.
-fn shown(id: &RequestId) -> String {
-    serde_json::to_string(id).unwrap_or_default()
+/// What a call can be called off by, if it is of a session.
+fn call_key(caller: &Caller, headers: &HeaderMap, id: &RequestId) -> Option<CallKey> {
+    let session = headers.get(SESSION)?.to_str().ok().filter(|id| id.len() <= MAX_SESSION)?;
+    // As JSON, so that `1` and `"1"` are two.
+    let id = serde_json::to_string(id).unwrap_or_default();
+    Some(CallKey { caller: caller.space(), session: session.to_owned(), id })
 }
 
 /// What a caller's messages are answered with.
@@ -272,6 +287,7 @@ impl ServerHandler for Server {
                 }
             }.into()),
             never = go_on_telling(&context) => match never {},
+            never = self.heed_others(&context.id) => match never {},
             // The client has left, or has called it off: nobody hears this.
             () = context.ct.cancelled() => Err(ErrorData::internal_error("The call was called off.", None)),
         }
@@ -279,12 +295,24 @@ impl ServerHandler for Server {
 }
 
 impl Server {
+    /// Has a call end when another gateway is told that it is called off.
+    async fn heed_others(&self, id: &RequestId) -> std::convert::Infallible {
+        if let Some(key) = call_key(&self.caller, &self.headers, id) {
+            self.context.app.calls.heed_others(&key).await;
+        }
+        // With the body of its answer the call itself ends.
+        std::future::pending().await
+    }
+
     /// An error as a tool's result, so that the agent can act upon it.
     fn failed(&self, error: &ApiError) -> CallToolResult {
         self.context.noted(&error.code);
         let body = serde_json::from_slice(&error.body()).unwrap_or_default();
         let mut result = CallToolResult::structured_error(body);
-        result.content = vec![ContentBlock::text(format!("{}: {}", error.code, error.message))];
+        // Some messages begin with the code already.
+        let has_code = error.message.starts_with(&*error.code);
+        let code = if has_code { String::new() } else { format!("{}: ", error.code) };
+        result.content = vec![ContentBlock::text(format!("{code}{}", error.message))];
         result
     }
 }

@@ -90,7 +90,9 @@ async fn answer(
     drop(bytes);
     // A name whose escapes make no text is no model's.
     let name = name.map(|Path(name)| name).unwrap_or_default();
-    let resolved = context.snapshot.resolve(caller, &name);
+    // The name of the tool will do, too: it is easier to write in a path.
+    let tool = context.snapshot.catalog.tool(&name);
+    let resolved = context.snapshot.resolve(caller, tool.map_or(&name, |model| &model.name));
     let model = resolved.map_err(|error| respond::unresolved(error, &name))?;
     context.journal.note(|facts| facts.model = Some(Arc::clone(&model)));
     let run = match run::begin(context, caller, admission, headers, &model, arguments).await {

@@ -74,9 +74,10 @@ export class Coze {
   }
 }
 
-/** What a test works with: a Coze and a gateway for the file, a client and a
- * view of its wire for each test, and words that no other test says. */
-export function remembering() {
+/** What a test works with: a Coze and a gateway for the file, whose config may
+ * say more, a client and a view of its wire for each test, and words that no
+ * other test says. */
+export function remembering(more = '') {
   const session = { topics: 0 };
   before(async () => {
     session.coze = await Coze.start();
@@ -94,7 +95,7 @@ url = "memory:"
 key = "${KEY}"
 [keys.other]
 key = "${OTHER_KEY}"
-${session.coze.config()}`,
+${more}${session.coze.config()}`,
     );
     session.gateway = await Gateway.serving(config);
   });

@@ -13,6 +13,8 @@ from mcp.client.streamable_http import streamable_http_client
 
 URL = os.environ["COZEWAY_URL"]
 KEY = os.environ["COZEWAY_KEY"]
+#: One that may use few tools.
+FEW_KEY = os.environ["COZEWAY_FEW_KEY"]
 
 
 async def look() -> dict[str, Any]:
@@ -49,6 +51,12 @@ async def look() -> dict[str, Any]:
             streams = [int(line.split()[-1]) for line in lines if line.startswith("cozeway_upstream_open_streams")]
         # Freed before the bot said anything, and not because it did.
         seen["freed"] = streams == [0]
+        few = {"authorization": f"Bearer {FEW_KEY}"}
+        async with (
+            httpx2.AsyncClient(headers=few, timeout=30, trust_env=False) as other,
+            Client(streamable_http_client(f"{URL}/mcp", http_client=other)) as client_of_few,
+        ):
+            seen["few"] = [tool.name for tool in (await client_of_few.list_tools()).tools]
         seen["after"] = (await client.call_tool("echo", {"message": "y"})).structured_content["answer"]
     return seen
 

@@ -43,7 +43,8 @@ def test_mcp_client(lines: dict[str, list[str]]) -> None:
     said = [line for line in printed if not line.startswith("tool: ")]
     assert said[:3] == ["progress: 1 The bot is at work.", "answer: hello", "answer: and again"]
     assert said[3].startswith("question: ") and "Hangzhou" in said[4]
-    assert said[5:] == ["error: upstream_error"]
+    assert said[5] == "error: upstream_error"
+    assert said[6].startswith("timeout: Timed out") and len(said) == 7
 
 
 def test_langgraph_agent(lines: dict[str, list[str]]) -> None:

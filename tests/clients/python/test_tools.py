@@ -27,6 +27,7 @@ from langchain_mcp_adapters.client import MultiServerMCPClient
 from mcp import ClientSession, McpError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult
+from openapi_spec_validator import validate as validate_openapi
 
 pytestmark = pytest.mark.anyio
 
@@ -38,6 +39,10 @@ LIMIT = timedelta(seconds=PATIENCE)
 
 @pytest.fixture(scope="module")
 def tools(coze: Coze, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    yield from serve_tools(coze, tmp_path_factory)
+
+
+def serve_tools(coze: Coze, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway with two keys that see different tools."""
     config = write_config(tmp_path_factory.mktemp("tools") / "cozeway.toml", coze, "memory:")
     more = f'[keys.few]\nkey = "{FEW_KEY}"\nmodels = ["echo", "slow"]\n'
@@ -252,6 +257,10 @@ class TestOpenapi:
             response = responses.get(str(answer.status_code), responses["default"])
             validate(answer.json(), response["content"]["application/json"]["schema"])
             assert (path == "/broken") == ("error" in answer.json())
+
+    async def test_it_is_what_the_standard_says(self, tools: Gateway) -> None:
+        for key in (TEAM_KEY, FEW_KEY):
+            validate_openapi(self.document(tools, key))
 
     async def test_it_is_valid_json_without_references(self, tools: Gateway) -> None:
         assert "$ref" not in json.dumps(self.document(tools, TEAM_KEY))

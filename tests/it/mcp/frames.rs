@@ -51,6 +51,13 @@ fn malformed() -> Vec<(String, u16, i64)> {
             -32602,
         ),
         (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"nothing"}}"#, 200, -32602),
+        // The last of a name counts, for the library as for us.
+        (r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"zebra","method":"zebra"}"#, 200, -32601),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","name":"nothing"}}"#,
+            200,
+            -32602,
+        ),
         (r#"{"jsonrpc":"2.0","id":1,"method":"zebra"}"#, 200, -32601),
         (r#"{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"x"}}"#, 200, -32601),
     ]
@@ -89,6 +96,7 @@ async fn what_is_no_message_at_all_is_refused_as_everywhere() {
         ("accept", "application/json", 406, "not_acceptable"),
         ("content-type", "text/plain", 415, "unsupported_media_type"),
         ("mcp-protocol-version", "1999-01-01", 400, ""),
+        ("accept", "", 406, "not_acceptable"),
     ] {
         let mut request = sent(&gateway, KEY, &Value::Null).body(ping).build().unwrap();
         request.headers_mut().insert(header, value.parse().unwrap());
@@ -98,6 +106,11 @@ async fn what_is_no_message_at_all_is_refused_as_everywhere() {
         assert!(code.is_empty() || body["error"]["code"] == code, "{body}");
         assert!(body["error"]["message"].is_string(), "{body}");
     }
+    // Who takes anything takes both.
+    let mut anything = sent(&gateway, KEY, &Value::Null).body(ping).build().unwrap();
+    anything.headers_mut().insert("accept", "*/*".parse().unwrap());
+    let answered = gateway.client.execute(anything).await.unwrap();
+    assert_eq!(answered.status(), 200, "{answered:?}");
     let large = sent(&gateway, KEY, &Value::Null).body("x".repeat(21_000_000)).send().await.unwrap();
     assert_eq!(large.status(), 413);
     // Any host and origin is served that the other routes serve.
@@ -156,8 +169,12 @@ async fn the_revision_without_a_handshake_is_spoken_too() {
     let wrong = stateless(&gateway, "tools/call", params, Some("other")).send().await.unwrap();
     assert_eq!(wrong.status(), 400);
     assert_eq!(messages(wrong).await[0]["error"]["code"], -32020);
-    let unknown = stateless(&gateway, "zebra", json!({}), None).send().await.unwrap();
-    assert_eq!(unknown.status(), 404);
+    // What this revision has no more is as unknown as what never was.
+    for method in ["zebra", "initialize", "ping"] {
+        let unknown = stateless(&gateway, method, json!({}), None).send().await.unwrap();
+        assert_eq!(unknown.status(), 404, "{method}");
+        assert_eq!(messages(unknown).await[0]["error"]["code"], -32601, "{method}");
+    }
     // The old one is spoken to the same address.
     let ping = exchange(&gateway, KEY, json!({"jsonrpc": "2.0", "id": 5, "method": "ping"})).await;
     assert_eq!(ping[0]["result"], json!({}));

@@ -27,6 +27,8 @@ pub(super) fn request(model: &Model, mut arguments: Map<String, Value>) -> Resul
     // Models fill in what they could leave out.
     let conversation = text(&mut arguments, "conversation")?.filter(|name| !name.is_empty());
     check(model, &arguments, conversation.is_some())?;
+    let arguments: Map<String, Value> =
+        arguments.into_iter().map(|(name, value)| plain(model, name, value)).collect();
     let parameters = (!arguments.is_empty()).then(|| Value::Object(arguments).to_string());
     let (message, parameters) = match (message, parameters) {
         (None, parameters) if text_is_json(model) => (parameters.unwrap_or_else(|| "{}".to_owned()), None),
@@ -73,7 +75,7 @@ fn check(model: &Model, arguments: &Map<String, Value>, goes_on: bool) -> Result
         if !parameter.kind.admits(value) {
             return Err(invalid("invalid_type", name, format!("'{name}' must be {}.", parameter.kind)));
         }
-        if !parameter.choices.is_empty() && !parameter.choices.contains(value) {
+        if !parameter.admits(value) {
             let choices: Vec<String> = parameter.choices.iter().map(Value::to_string).collect();
             let says = format!("'{name}' must be one of {}.", choices.join(", "));
             return Err(invalid("invalid_value", name, says));
@@ -85,6 +87,14 @@ fn check(model: &Model, arguments: &Map<String, Value>, goes_on: bool) -> Result
         Some(parameter) => Err(missing(&parameter.name)),
         None => Ok(()),
     }
+}
+
+fn plain(model: &Model, name: String, value: Value) -> (String, Value) {
+    let value = match model.parameters.iter().find(|parameter| parameter.name == name) {
+        Some(parameter) => parameter.kind.plain(value),
+        None => value,
+    };
+    (name, value)
 }
 
 fn missing(name: &str) -> ApiError {

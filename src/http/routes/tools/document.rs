@@ -3,14 +3,10 @@
 use http::HeaderMap;
 use http::header::HOST;
 use http::uri::Authority;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
 use super::{Tool, schema};
 use crate::catalog::Model;
-
-/// What a model's name cannot hold in a path.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// The document. Its paths begin behind `/tools`: what an importer is given
 /// as the address of the tools is where it finds this beside them.
@@ -55,7 +51,8 @@ fn path(tool: &Tool) -> (String, Value) {
             }
         }
     });
-    (format!("/{}", utf8_percent_encode(&model.name, ENCODED)), item)
+    // The name of the model, unless that would be hard to write in a path.
+    (format!("/{name}"), item)
 }
 
 fn summary(model: &Model) -> String {
