@@ -54,8 +54,9 @@ fn memory() -> Arc<Memory> {
 /// rules of other sites, the router, its log line. Without hyper.
 fn accept(criterion: &mut Criterion) {
     telemetry::init_to(Format::Json, "info", std::io::sink, false).unwrap();
-    let text =
-        format!("[coze.local]\ntoken = \"pat\"\n[keys.bench]\nkey = \"{KEY}\"\n[models.a]\nbot_id = \"1\"\n");
+    let text = format!(
+        "[coze.local]\nbase_url = \"http://127.0.0.1:9\"\ntoken = \"pat\"\n[keys.bench]\nkey = \"{KEY}\"\n[models.a]\nbot_id = \"1\"\n"
+    );
     let snapshot = config::parse(&text, Path::new("bench"), &|_| None).unwrap();
     let relay = Relay::new(TaskTracker::new(), memory());
     let service = Service::new(Arc::new(App::new(snapshot, relay, Conversations::new(memory()))));
