@@ -19,12 +19,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Body;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http_body_util::BodyExt as _;
 use tokio::runtime::Runtime;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use cozeway::access::{Key, Keys, Limits, Mode, Quota, Quotas, Subject};
@@ -108,11 +109,11 @@ fn limit(criterion: &mut Criterion) {
     let all = Quota { requests_per_minute: many, tokens_per_minute: many, concurrent_requests: many };
     let mut group = criterion.benchmark_group("limit");
     for (name, quota) in [("none", Quota::default()), ("all of them", all)] {
-        let limits = Arc::new(Limits::new(Instant::now()));
+        let limits = Arc::new(Limits::new(Instant::now().into_std()));
         let (subject, quotas) = (Subject::Key("bench".into()), Quotas { own: quota, everyone: quota });
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let now = Instant::now();
+                let now = Instant::now().into_std();
                 let permit = limits.admit(subject.clone(), black_box(quotas), 1, now).unwrap();
                 if let Some(meter) = permit.meter() {
                     meter.charge(1, now);

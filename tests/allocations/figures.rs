@@ -9,6 +9,10 @@ use serde::Deserialize;
 /// With this in the environment the figures are written instead of compared.
 const BLESS: &str = "COZEWAY_BLESS";
 
+/// The figures are those of the profile that tests have. With optimisations
+/// some allocations go and others come: there they may be off by this share.
+const OPTIMISED: f64 = if cfg!(debug_assertions) { 0.0 } else { 0.02 };
+
 /// What a step allocates, on average.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 pub(crate) struct Figure {
@@ -77,6 +81,7 @@ impl Row {
             return vec![format!("{name}: no figure is committed; {}", now.line())];
         };
         let fault = |what: &str, now: f64, then: f64, slack: f64| {
+            let slack = slack + then * OPTIMISED;
             let word = if now > then { "MORE" } else { "less" };
             let is_off = (now - then).abs() > slack;
             is_off.then(|| format!("{name}: {word} {what}: {now:.2}, committed are {then:.2} ± {slack:.2}"))
@@ -117,12 +122,12 @@ fn what_is_off_is_told_both_ways() {
     let committed = BTreeMap::from([("a".to_owned(), figure(7.0, 100.0))]);
     assert!(compared(&row(7.4, 91.0), &committed).is_empty());
     for (measured, told) in [
-        (row(8.0, 100.0), "a: MORE allocations: 8.00, committed are 7.00 ± 0.50"),
-        (row(6.0, 100.0), "a: less allocations: 6.00, committed are 7.00 ± 0.50"),
-        (row(7.0, 120.0), "a: MORE bytes: 120.00, committed are 100.00 ± 10.00"),
+        (row(8.0, 100.0), "a: MORE allocations: 8.00, committed are 7.00 ±"),
+        (row(6.0, 100.0), "a: less allocations: 6.00, committed are 7.00 ±"),
+        (row(7.0, 120.0), "a: MORE bytes: 120.00, committed are 100.00 ±"),
     ] {
         let faults = compared(&measured, &committed);
-        assert_eq!((faults.len(), faults[0].as_str()), (2, told));
+        assert!(faults.len() == 2 && faults[0].starts_with(told), "{faults:?}");
         assert!(faults[1].contains("COZEWAY_BLESS=1"), "{faults:?}");
     }
     assert!(compared(&[], &committed)[0].contains("not measured any more"));
