@@ -90,14 +90,14 @@ fn requests(criterion: &mut Criterion) {
         .collect();
     let body =
         json!({"model": "support", "stream": true, "temperature": 0.7, "messages": messages}).to_string();
-    let mut group = criterion.benchmark_group("request");
+    let mut group = criterion.benchmark_group("parse");
     group.throughput(Throughput::Bytes(body.len().try_into().unwrap()));
-    group.bench_function("parse, 51 messages", |bencher| {
+    group.bench_function("51 messages", |bencher| {
         bencher.iter(|| Request::parse(black_box(body.as_bytes())).unwrap());
     });
     group.finish();
 
-    let mut group = criterion.benchmark_group("prompt");
+    let mut group = criterion.benchmark_group("write");
     for count in [500, 5000] {
         let prompt = Prompt {
             pinned: 0,
