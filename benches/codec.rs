@@ -12,7 +12,6 @@ use std::path::Path;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::json;
 
-use cozeway::conversation::{Conversations, Space, Wanted};
 use cozeway::coze::chat::{Reader, call, fit};
 use cozeway::coze::{Kind, sse};
 use cozeway::openai::chat::{Encoder, Head, Request};
@@ -91,14 +90,14 @@ fn requests(criterion: &mut Criterion) {
         .collect();
     let body =
         json!({"model": "support", "stream": true, "temperature": 0.7, "messages": messages}).to_string();
-    let mut group = criterion.benchmark_group("request");
+    let mut group = criterion.benchmark_group("parse");
     group.throughput(Throughput::Bytes(body.len().try_into().unwrap()));
-    group.bench_function("parse, 51 messages", |bencher| {
+    group.bench_function("51 messages", |bencher| {
         bencher.iter(|| Request::parse(black_box(body.as_bytes())).unwrap());
     });
     group.finish();
 
-    let mut group = criterion.benchmark_group("prompt");
+    let mut group = criterion.benchmark_group("write");
     for count in [500, 5000] {
         let prompt = Prompt {
             pinned: 0,
@@ -129,37 +128,5 @@ fn requests(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What it takes to find out which conversation 50 messages of 2 KB belong to,
-/// by a store that knows of none.
-fn conversations(criterion: &mut Criterion) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let store = cozeway::store::memory::Memory::new(std::time::Duration::from_secs(3600)).unwrap();
-    let memory = Conversations::new(std::sync::Arc::new(store));
-    let text = "Was kostet der Versand? 运费是多少? ".repeat(50);
-    let messages = (0..50).map(|number| Message {
-        role: if number % 2 == 0 { Role::User } else { Role::Assistant },
-        text: format!("{number} {text}").chars().take(1850).collect(),
-        ..message(number)
-    });
-    let messages: Vec<Message> = messages.chain([message(50)]).collect();
-    let bytes: usize = messages.iter().map(|message| message.text.len()).sum();
-    let prompt = Prompt { messages, ..Prompt::default() };
-    let space = Space {
-        caller: "team",
-        deployment: "local",
-        kind: "bot",
-        target: "7530512345678901248",
-        user: None,
-        hint: None,
-    };
-    let wanted = Wanted { space, name: None, whole: false, prompt: &prompt, history_rounds: 100, now: 0 };
-    let mut group = criterion.benchmark_group("conversation");
-    group.throughput(Throughput::Bytes(bytes.try_into().unwrap()));
-    group.bench_function(format!("recognise 50 messages, {} KB", bytes / 1000), |bencher| {
-        bencher.iter(|| runtime.block_on(memory.begin(black_box(&wanted))).unwrap());
-    });
-    group.finish();
-}
-
-criterion_group!(benches, decoding, encoding, requests, conversations);
+criterion_group!(benches, decoding, encoding, requests);
 criterion_main!(benches);

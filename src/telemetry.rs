@@ -6,6 +6,8 @@ pub mod metrics;
 use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::fmt::MakeWriter;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,13 +23,24 @@ pub enum Format {
 ///
 /// # Errors
 /// If the filter cannot be understood.
-pub fn init(format: Format, filter: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
+pub fn init(format: Format, filter: &str) -> Result<(), ParseError> {
+    init_to(format, filter, std::io::stderr, std::io::stderr().is_terminal())
+}
+
+/// Starts logging to this writer, in colours or not.
+///
+/// # Errors
+/// If the filter cannot be understood.
+pub fn init_to<W>(format: Format, filter: &str, writer: W, colours: bool) -> Result<(), ParseError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let builder = tracing_subscriber::fmt()
         // What the MCP library says of each message is in the access log, and
         // its words would be the client's.
         .with_env_filter(EnvFilter::try_new(format!("rmcp=off,{filter}"))?)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_writer(writer)
+        .with_ansi(colours);
     // A second call changes nothing: the first one's log goes on.
     let _ = match format {
         Format::Text => builder.try_init(),

@@ -20,6 +20,7 @@ mod chatflows;
 mod cleanup;
 mod clocks;
 mod codes;
+mod commands;
 mod conversations;
 mod doctor;
 mod extras;
