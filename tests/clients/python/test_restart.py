@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -43,9 +46,22 @@ class Place:
 
     def restart(self, end: End) -> openai.OpenAI:
         """Another gateway in the place of the one that runs; a client of its."""
+        if end is Gateway.kill:
+            self._await_the_first_row()
         end(self.gateway)
         self.gateway = Gateway.serving(self._config)
         return self.client()
+
+    def _await_the_first_row(self) -> None:
+        """A new conversation is written a moment after its answer; what goes on is waited for."""
+        file = f"file:{self._config.with_name('state.db')}?mode=ro"
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with contextlib.closing(sqlite3.connect(file, uri=True)) as state:
+                if state.execute("SELECT count(*) FROM entry").fetchone()[0] > 0:
+                    return
+            time.sleep(0.01)
+        pytest.fail("no conversation was written")
 
     def close(self) -> None:
         for client in self._clients:
