@@ -1,11 +1,16 @@
 //! The log: where it goes and in what form. And the metrics.
 
+mod filter;
 mod json;
 pub mod metrics;
 
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{fmt, registry};
+
+pub use filter::FilterError;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,17 +26,15 @@ pub enum Format {
 ///
 /// # Errors
 /// If the filter cannot be understood.
-pub fn init(format: Format, filter: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
-    let builder = tracing_subscriber::fmt()
-        // What the MCP library says of each message is in the access log, and
-        // its words would be the client's.
-        .with_env_filter(EnvFilter::try_new(format!("rmcp=off,{filter}"))?)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+pub fn init(format: Format, filter: &str) -> Result<(), FilterError> {
+    // What the MCP library says of each message is in the access log, and its
+    // words would be the client's.
+    let targets = filter::targets(&format!("rmcp=off,{filter}"))?;
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     // A second call changes nothing: the first one's log goes on.
     let _ = match format {
-        Format::Text => builder.try_init(),
-        Format::Json => builder.event_format(json::Json).try_init(),
+        Format::Text => registry().with(lines).with(targets).try_init(),
+        Format::Json => registry().with(lines.event_format(json::Json)).with(targets).try_init(),
     };
     Ok(())
 }
