@@ -128,7 +128,7 @@ struct LogArgs {
     #[arg(long, value_name = "text|json", default_value = "text", value_parser = log_format, env = "COZEWAY_LOG_FORMAT")]
     log_format: Format,
     /// What is logged, in the form of RUST_LOG, which counts where this is
-    /// not given [default: info]
+    /// not given: levels, and targets with theirs [default: info]
     #[arg(long, value_name = "FILTER", env = "COZEWAY_LOG")]
     log: Option<String>,
 }

@@ -1,13 +1,17 @@
 //! The log: where it goes and in what form. And the metrics.
 
+mod filter;
 mod json;
 pub mod metrics;
 
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{fmt, registry};
+
+pub use filter::FilterError;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +27,7 @@ pub enum Format {
 ///
 /// # Errors
 /// If the filter cannot be understood.
-pub fn init(format: Format, filter: &str) -> Result<(), ParseError> {
+pub fn init(format: Format, filter: &str) -> Result<(), FilterError> {
     init_to(format, filter, std::io::stderr, std::io::stderr().is_terminal())
 }
 
@@ -31,20 +35,18 @@ pub fn init(format: Format, filter: &str) -> Result<(), ParseError> {
 ///
 /// # Errors
 /// If the filter cannot be understood.
-pub fn init_to<W>(format: Format, filter: &str, writer: W, colours: bool) -> Result<(), ParseError>
+pub fn init_to<W>(format: Format, filter: &str, writer: W, colours: bool) -> Result<(), FilterError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt()
-        // What the MCP library says of each message is in the access log, and
-        // its words would be the client's.
-        .with_env_filter(EnvFilter::try_new(format!("rmcp=off,{filter}"))?)
-        .with_writer(writer)
-        .with_ansi(colours);
+    // What the MCP library says of each message is in the access log, and its
+    // words would be the client's.
+    let targets = filter::targets(&format!("rmcp=off,{filter}"))?;
+    let lines = fmt::layer().with_writer(writer).with_ansi(colours);
     // A second call changes nothing: the first one's log goes on.
     let _ = match format {
-        Format::Text => builder.try_init(),
-        Format::Json => builder.event_format(json::Json).try_init(),
+        Format::Text => registry().with(lines).with(targets).try_init(),
+        Format::Json => registry().with(lines.event_format(json::Json)).with(targets).try_init(),
     };
     Ok(())
 }

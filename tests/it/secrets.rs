@@ -109,7 +109,8 @@ impl Watched {
         let stdout = std::fs::read_to_string(self.folder.join("stdout")).unwrap();
         let stderr =
             String::from_utf8_lossy(&std::fs::read(self.folder.join("stderr")).unwrap()).into_owned();
-        assert!(stderr.contains("TRACE"), "--log trace says much");
+        // A release is built without.
+        assert!(stderr.contains("TRACE") || !cfg!(debug_assertions), "--log trace says much");
         for text in self.returned.iter().chain([&stdout, &stderr]) {
             assert_hidden(text, &SECRETS);
         }

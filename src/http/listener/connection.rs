@@ -13,9 +13,9 @@ use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
+use hyper::server::conn::{http1, http2};
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
-use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -25,6 +25,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::Shared;
 use super::activity::{Activity, Clock};
 use super::protocol::Protocol;
+use super::refusal::spoken;
 use super::transport::{Socket, Transport};
 use super::unreadable::Unreadable;
 use crate::batch;
@@ -60,31 +61,67 @@ pub(super) async fn serve(
         transport.watch_refusals(Unreadable::new(Arc::clone(&shared), peer));
     }
     let io = TokioIo::new(transport);
-    let service = service_fn(|mut request: http::Request<Incoming>| {
-        let in_flight = InFlight::begin(&shared, &activity);
-        request.extensions_mut().insert(Peer(peer));
-        let service = shared.service.clone();
-        let at_work = service.app.lifecycle.in_flight();
-        // A connection has room for this future for as long as it lives:
-        // boxed, a stream that is held does not pay for it.
-        Box::pin(async move {
-            let response = service.respond(request.map(Body::new)).await;
-            batch::with_others(at_work).await;
-            Ok::<_, Infallible>(response.map(|body| Held { body, _in_flight: in_flight }))
-        })
-    });
+    let service = requests(Arc::clone(&shared), Arc::clone(&activity), Fate::Served(peer));
     let clock = Clock::new(shared.timeouts);
     match protocol {
         Protocol::Http1 => {
             let connection = pin!(shared.http1.serve_connection(io, service));
-            drive(connection, protocol, &activity, clock, &mut phase).await;
+            let goodbye = http1::Connection::graceful_shutdown;
+            drive(connection, goodbye, protocol, &activity, clock, &mut phase).await;
         }
         // Rare, and large: not in the task of every connection.
         Protocol::Http2 => {
             let mut connection = Box::pin(shared.http2.serve_connection(io, service));
-            Box::pin(drive(connection.as_mut(), protocol, &activity, clock, &mut phase)).await;
+            let goodbye = http2::Connection::graceful_shutdown;
+            Box::pin(drive(connection.as_mut(), goodbye, protocol, &activity, clock, &mut phase)).await;
         }
     }
+}
+
+/// What becomes of the requests of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fate {
+    /// They are answered; they come from there.
+    Served(IpAddr),
+    /// It is one connection too many.
+    Refused,
+}
+
+/// What answers the requests of a connection. One for either fate: all that
+/// speaks HTTP would be in the program twice otherwise.
+pub(super) fn requests(
+    shared: Arc<Shared>,
+    activity: Arc<Activity>,
+    fate: Fate,
+) -> impl Service<
+    http::Request<Incoming>,
+    Response = http::Response<Held>,
+    Error = Infallible,
+    Future: Future<Output = Result<http::Response<Held>, Infallible>> + Send + 'static,
+> + use<> {
+    service_fn(move |mut request: http::Request<Incoming>| {
+        let serving = match fate {
+            Fate::Served(peer) => {
+                request.extensions_mut().insert(Peer(peer));
+                Some((shared.service.clone(), InFlight::begin(&shared, &activity)))
+            }
+            Fate::Refused => None,
+        };
+        // A connection has room for this future for as long as it lives:
+        // boxed, a stream that is held does not pay for it.
+        Box::pin(async move {
+            let (response, in_flight) = match serving {
+                Some((service, in_flight)) => {
+                    let at_work = service.app.lifecycle.in_flight();
+                    let response = service.respond(request.map(Body::new)).await;
+                    batch::with_others(at_work).await;
+                    (response, Some(in_flight))
+                }
+                None => (Box::pin(spoken::answer(request)).await, None),
+            };
+            Ok(response.map(|body| Held { body, _in_flight: in_flight }))
+        })
+    })
 }
 
 /// Does the handshake, if there has to be one, and finds out what is spoken.
@@ -109,12 +146,13 @@ pub(super) async fn begin(
 /// Lets a connection run until either side ends it.
 async fn drive<C>(
     mut connection: Pin<&mut C>,
+    goodbye: fn(Pin<&mut C>),
     protocol: Protocol,
     activity: &Activity,
     mut clock: Clock,
     phase: &mut watch::Receiver<Phase>,
 ) where
-    C: GracefulConnection<Error = hyper::Error>,
+    C: Future<Output = hyper::Result<()>>,
 {
     loop {
         tokio::select! {
@@ -128,7 +166,7 @@ async fn drive<C>(
             () = poll_fn(|cx| clock.poll(cx, activity)) => {
                 // Says goodbye where there is a word for it.
                 if protocol == Protocol::Http2 {
-                    connection.as_mut().graceful_shutdown();
+                    goodbye(connection.as_mut());
                     let _ = futures_util::poll!(connection.as_mut());
                 }
                 return tracing::debug!("a client was silent for too long");
@@ -138,7 +176,7 @@ async fn drive<C>(
                 // HTTP/1 has no way to say it ahead of the next request,
                 // whose answer says it instead.
                 Phase::Closing if protocol == Protocol::Http1 => {}
-                Phase::Closing | Phase::Ended => connection.as_mut().graceful_shutdown(),
+                Phase::Closing | Phase::Ended => goodbye(connection.as_mut()),
             },
         }
     }
@@ -174,9 +212,9 @@ impl Drop for InFlight {
 
 /// The body of an answer, which keeps its request in flight.
 #[derive(Debug)]
-struct Held {
+pub(super) struct Held {
     body: Body,
-    _in_flight: InFlight,
+    _in_flight: Option<InFlight>,
 }
 
 impl http_body::Body for Held {

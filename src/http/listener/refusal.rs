@@ -6,7 +6,7 @@
 //! oldest has to go, told all the same. TLS and HTTP/2 need a task each.
 
 mod plain;
-mod spoken;
+pub(super) mod spoken;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

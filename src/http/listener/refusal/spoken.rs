@@ -1,16 +1,14 @@
 //! One connection too many whose client has to be spoken to: TLS, HTTP/2.
 
-use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::response::IntoResponse as _;
+use axum::response::{IntoResponse as _, Response};
 use http::HeaderValue;
 use http::header::CONNECTION;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -18,8 +16,10 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{PATIENCE, error};
 use crate::http::listener::Shared;
-use crate::http::listener::connection::begin;
+use crate::http::listener::activity::Activity;
+use crate::http::listener::connection::{Fate, begin, requests};
 use crate::http::listener::protocol::Protocol;
+use crate::http::listener::transport::Transport;
 use crate::http::request_id;
 
 /// How long the rest of a request is read, so that the client does not see
@@ -30,7 +30,9 @@ const LINGER: Duration = Duration::from_millis(500);
 pub(super) async fn refuse(shared: Arc<Shared>, stream: TcpStream, tls: Option<TlsAcceptor>) {
     let refusal = Box::pin(async {
         let (socket, protocol) = begin(&shared, stream, tls).await?;
-        let (io, service) = (TokioIo::new(socket), service_fn(answer));
+        let activity = Arc::new(Activity::new());
+        let io = TokioIo::new(Transport::new(socket, Arc::clone(&activity), PATIENCE));
+        let service = requests(Arc::clone(&shared), activity, Fate::Refused);
         match protocol {
             Protocol::Http1 => shared.http1.serve_connection(io, service).await,
             Protocol::Http2 => shared.http2.serve_connection(io, service).await,
@@ -42,7 +44,8 @@ pub(super) async fn refuse(shared: Arc<Shared>, stream: TcpStream, tls: Option<T
     }
 }
 
-async fn answer(request: http::Request<Incoming>) -> Result<axum::response::Response, Infallible> {
+/// What each of its requests is told.
+pub(in crate::http::listener) async fn answer(request: http::Request<Incoming>) -> Response {
     let id = request_id::of(request.headers());
     let version = request.version();
     let mut body = request.into_body();
@@ -55,5 +58,5 @@ async fn answer(request: http::Request<Incoming>) -> Result<axum::response::Resp
     if let Ok(id) = HeaderValue::from_str(&id) {
         headers.insert("x-request-id", id);
     }
-    Ok(response)
+    response
 }
