@@ -228,6 +228,8 @@ async fn a_question_outlives_a_client_that_leaves_while_coze_is_busy() {
             () = in_the_pause => {}
         }
     }
+    // Before that the question is still the first request's.
+    eventually("the client's leaving is noticed", || gateway.logged_lines("client_left") > 0).await;
     let resumed = talk.says(&turns).await;
     assert_eq!((resumed.status, resumed.note()), (200, "resumed"), "{resumed:?}");
 }
