@@ -180,7 +180,7 @@ impl Service {
         let cors = cors::Rules::new(&snapshot.server, open);
         let grant = cors.judge(request.headers(), request.uri());
 
-        let (mut request, unread) = body::lend(request);
+        let (request, unread) = body::lend(request);
         let mut response = match &grant {
             Err(refusal) => {
                 drop(request);
@@ -196,21 +196,13 @@ impl Service {
                 ApiError::overloaded("The gateway is stopping; send the request again.").into_response()
             }
             Ok(_) => {
-                path::normalize(request.uri_mut());
-                let peer = request.extensions().get().copied().unwrap_or_default();
-                request.extensions_mut().insert(Context {
+                let context = Context {
                     app: Arc::clone(&self.app),
                     snapshot: Arc::clone(&snapshot),
                     journal: Arc::clone(&journal),
-                    peer,
-                });
-                let routed = async {
-                    match self.router.oneshot(request).await {
-                        Ok(response) => response,
-                        Err(never) => match never {},
-                    }
+                    peer: request.extensions().get().copied().unwrap_or_default(),
                 };
-                catch::panics(routed, &request_id).await
+                catch::panics(self.route(context, request), &request_id).await
             }
         };
         // Who has been too slow once is not waited for again; the rest of its
@@ -234,6 +226,22 @@ impl Service {
         }
         journal.answered(response.status(), respond::error_code(&response));
         response.map(|body| Body::new(journal::Watched::new(body, journal)))
+    }
+
+    /// Has the right handler answer.
+    async fn route(&self, context: Context, mut request: Request) -> Response {
+        // Nearly all are this one: to find it, the router takes copies of the
+        // headers and of itself, and a rewritten path.
+        if request.method() == Method::POST && context.journal.route() == routes::CHAT {
+            let (head, body) = request.into_parts();
+            return routes::complete(context, head.headers, body).await.into_response();
+        }
+        path::normalize(request.uri_mut());
+        request.extensions_mut().insert(context);
+        match self.router.clone().oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
     }
 }
 

@@ -2,9 +2,11 @@
 
 mod filter;
 mod json;
+mod lines;
 pub mod metrics;
 
 use std::io::IsTerminal as _;
+use std::sync::OnceLock;
 
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -12,6 +14,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{fmt, registry};
 
 pub use filter::FilterError;
+use lines::Lines;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +25,30 @@ pub enum Format {
     Json,
 }
 
+/// The lines of the process's log.
+static LINES: OnceLock<Lines> = OnceLock::new();
+
 /// Starts logging to standard error. `filter` is in the form of `RUST_LOG`;
-/// a wrong one is an error.
+/// a wrong one is an error. What is below a warning is written some
+/// milliseconds later: the program ends with [`flush`].
 ///
 /// # Errors
 /// If the filter cannot be understood.
 pub fn init(format: Format, filter: &str) -> Result<(), FilterError> {
-    init_to(format, filter, std::io::stderr, std::io::stderr().is_terminal())
+    let colours = std::io::stderr().is_terminal();
+    let lines = LINES.get_or_init(|| Lines::to(std::io::stderr()));
+    match lines.start() {
+        Ok(()) => init_to(format, filter, lines.clone(), colours),
+        // Then each line is written by itself.
+        Err(_) => init_to(format, filter, std::io::stderr, colours),
+    }
+}
+
+/// Writes the log lines that still wait.
+pub fn flush() {
+    if let Some(lines) = LINES.get() {
+        lines.flush();
+    }
 }
 
 /// Starts logging to this writer, in colours or not.

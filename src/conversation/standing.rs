@@ -6,7 +6,7 @@ use super::{Conversations, LEASE, Record};
 use crate::store::{Counts, Lease, Unavailable};
 
 /// How many leases are renewed in one step of the store.
-const RENEWED_AT_ONCE: usize = 500;
+const RENEWED_AT_ONCE: usize = 100;
 
 /// How the store was when it was last asked.
 #[derive(Debug, Default)]

@@ -293,7 +293,9 @@ impl Client {
         // the request was taken up, and it is sent once more.
         if let Some(kept) = self.0.pool.take() {
             let start = Instant::now();
-            match self.ask(kept, asked, &bearer).await {
+            // On the heap, as all that is large: it makes two allocations of
+            // one, but of such as the allocator keeps at hand.
+            match Box::pin(self.ask(kept, asked, &bearer)).await {
                 Err(error) if error.is_closed_door() && start.elapsed() < PROMPT => {
                     tracing::debug!(
                         %error,
@@ -320,7 +322,7 @@ impl Client {
                 return Err(failure.with_detail(chain(&*error)));
             }
         };
-        let answered = self.ask(connection, asked, &bearer).await;
+        let answered = Box::pin(self.ask(connection, asked, &bearer)).await;
         answered.inspect(|_| pass.reached()).map_err(|error| sending_failed(&error))
     }
 

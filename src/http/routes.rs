@@ -18,10 +18,16 @@ use crate::http::path::normal;
 use crate::openai::ApiError;
 use crate::telemetry::metrics::UNKNOWN;
 
+pub(super) use chat::complete;
+
+/// The name of the route that runs bots.
+pub(super) const CHAT: &str = "/v1/chat/completions";
+
 /// The router over normalised paths.
 pub(super) fn router() -> Router {
     Router::new()
-        .route("/chat/completions", post(chat::complete))
+        // What is posted there does not come this way.
+        .route("/chat/completions", post(unknown_url))
         .route("/models", get(models::list))
         .route("/models/{*id}", get(models::one))
         .route("/", get(health::root))
@@ -41,7 +47,7 @@ pub(super) fn router() -> Router {
 pub(super) fn name(path: &str) -> &'static str {
     match &*normal(path) {
         "/" => "/",
-        "/chat/completions" => "/v1/chat/completions",
+        "/chat/completions" => CHAT,
         "/models" => "/v1/models",
         "/healthz" => "/healthz",
         "/readyz" => "/readyz",

@@ -4,6 +4,7 @@
 //! and its body to be polled. Bytes are read into space on the stack: a stream
 //! that is silent holds none. At its end the connection goes back to its pool.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice};
@@ -20,6 +21,10 @@ use super::pool::{Connection, Pool};
 
 /// How much is read at once.
 const READ: usize = 64 * 1024;
+
+/// How large a block of memory is that payloads share. A body that nobody
+/// reads on keeps all of the one that it is in.
+const SHARED: usize = 16 * 1024;
 
 /// An exchange came to no good end.
 #[derive(Debug, thiserror::Error)]
@@ -165,12 +170,30 @@ pub(super) async fn ask(
     Ok(Answer { head, incoming })
 }
 
+thread_local! {
+    /// Where payloads are put that are soon read: one block of memory serves
+    /// many of them, one after the other. An allocation of its own for each
+    /// made the allocator tidy up what else was freed.
+    static SPACE: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+}
+
 /// The payload in what was read, in one piece, and how much of that belongs
 /// to the body.
 fn payload(body: &mut Body, read: &[u8]) -> Result<(Bytes, usize), Malformed> {
-    let mut whole = BytesMut::with_capacity(read.len());
-    let used = body.push(read, |piece| whole.extend_from_slice(piece))?;
-    Ok((whole.freeze(), used))
+    let mut take = |whole: &mut BytesMut| {
+        let used = body.push(read, |piece| whole.extend_from_slice(piece))?;
+        Ok((whole.split().freeze(), used))
+    };
+    if read.len() > SHARED / 4 {
+        return take(&mut BytesMut::with_capacity(read.len()));
+    }
+    SPACE.with_borrow_mut(|space| {
+        if space.capacity() < read.len() {
+            space.reserve(SHARED);
+        }
+        space.clear();
+        take(space)
+    })
 }
 
 impl Outgoing {

@@ -5,7 +5,6 @@ mod turn;
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -41,11 +40,7 @@ pub(super) struct Remarks {
 }
 
 /// Runs a bot and answers as OpenAI does.
-pub(super) async fn complete(
-    Extension(context): Extension<Context>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
+pub(in crate::http) async fn complete(context: Context, headers: HeaderMap, body: Body) -> Answer {
     let caller = context.authenticate(&headers)?;
     let admission = context.admission(&caller);
     let mut response = answer(&context, &caller, &admission, headers, body).await.into_response();
