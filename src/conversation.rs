@@ -180,7 +180,9 @@ impl Conversations {
         let by = match wanted.name {
             // Nothing can be known of a beginning.
             None if reading.sent.is_first() => return Ok(self.unknown(id, wanted, reading, None)),
-            None if wanted.space.is_run() => return self.begin_run(prints, id, wanted, reading).await,
+            None if wanted.space.is_run() => {
+                return Box::pin(self.begin_run(prints, id, wanted, reading)).await;
+            }
             None if self.shared.store.lacks(&reading.root) => {
                 return Ok(self.unknown(id, wanted, reading, Some(Reason::Unknown)));
             }

@@ -202,7 +202,9 @@ impl Service {
                     journal: Arc::clone(&journal),
                     peer: request.extensions().get().copied().unwrap_or_default(),
                 };
-                catch::panics(self.route(context, request), &request_id).await
+                // On the heap: it is large, and else it would be copied each
+                // time that the future around it is moved.
+                catch::panics(Box::pin(self.route(context, request)), &request_id).await
             }
         };
         // Who has been too slow once is not waited for again; the rest of its

@@ -106,15 +106,22 @@ impl Relay {
             let note = lent.note();
             // Without a name, that it was asked stays known.
             let frees = frees && wanted.name.is_some();
-            lent.end(if frees { Ending::Forgotten } else { Ending::Refused }).await;
+            Box::pin(lent.end(if frees { Ending::Forgotten } else { Ending::Refused })).await;
             return Err(Unplaced::Failed(unanswerable(), Some(note)));
         }
-        match hold(asking, &mut lent, &mut plan, deadline).await {
+        // On the heap, where there is anything to fetch: rare, and large.
+        let held = match plan {
+            Plan::Rebuild { .. } | Plan::Continue { after: Some(_), .. } => {
+                Box::pin(hold(asking, &mut lent, &mut plan, deadline)).await
+            }
+            _ => Ok(Vec::new()),
+        };
+        match held {
             Ok(held) => Ok(Placed { note: lent.note(), plan, held, lent: Some(lent) }),
             Err(failure) => {
                 let forgotten = failure.kind == Kind::Forgotten;
                 let note = lent.note();
-                lent.end(if forgotten { Ending::Forgotten } else { Ending::Refused }).await;
+                Box::pin(lent.end(if forgotten { Ending::Forgotten } else { Ending::Refused })).await;
                 Err(Unplaced::Failed(failure, Some(note)))
             }
         }

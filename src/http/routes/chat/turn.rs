@@ -81,7 +81,7 @@ impl Turn<'_> {
             Ok(placed) if choices > 1 => {
                 let answers = matches!(placed.plan, Plan::Resume { .. });
                 if let Some(lent) = placed.lent {
-                    lent.end(Ending::Refused).await;
+                    Box::pin(lent.end(Ending::Refused)).await;
                 }
                 if answers { named(one_answer(), None) } else { detached(Reason::Choices) }
             }
