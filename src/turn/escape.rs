@@ -8,17 +8,17 @@
 /// every machine that this runs on.
 const BLOCK: usize = 32;
 
+/// How long the blocks ahead of the first one are that holds a special byte.
+fn clean_blocks(bytes: &[u8], is_special: impl Fn(u8) -> bool) -> usize {
+    let (blocks, _) = bytes.as_chunks::<BLOCK>();
+    // No way out half-way: so it becomes a few instructions for all.
+    let is_clean = |block: &&[u8; BLOCK]| !block.iter().fold(false, |any, &byte| any | is_special(byte));
+    blocks.iter().take_while(is_clean).count() * BLOCK
+}
+
 /// Where the first byte stands that is special; the length if none is.
 pub(crate) fn find(bytes: &[u8], is_special: impl Fn(u8) -> bool) -> usize {
-    let mut clean = 0;
-    let (blocks, _) = bytes.as_chunks::<BLOCK>();
-    for block in blocks {
-        // No way out half-way: so it becomes a few instructions for all.
-        if block.iter().fold(false, |any, &byte| any | is_special(byte)) {
-            break;
-        }
-        clean += BLOCK;
-    }
+    let clean = clean_blocks(bytes, &is_special);
     let rest = bytes.get(clean..).unwrap_or_default();
     clean + rest.iter().position(|&byte| is_special(byte)).unwrap_or(rest.len())
 }
@@ -32,14 +32,7 @@ pub(crate) fn next_escape(bytes: &[u8]) -> usize {
     // makes only what is behind the first one untrue.
     let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word & HIGHS;
     let is_special = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
-    let mut clean = 0;
-    let (blocks, _) = bytes.as_chunks::<BLOCK>();
-    for block in blocks {
-        if block.iter().fold(false, |any, &byte| any | is_special(byte)) {
-            break;
-        }
-        clean += BLOCK;
-    }
+    let mut clean = clean_blocks(bytes, is_special);
     let (words, _) = bytes.get(clean..).unwrap_or_default().as_chunks::<8>();
     for word in words {
         let word = u64::from_le_bytes(*word);
