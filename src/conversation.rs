@@ -24,6 +24,7 @@ mod normal;
 mod plan;
 mod record;
 mod run;
+mod spaces;
 mod standing;
 mod thread;
 
@@ -42,6 +43,7 @@ pub use thread::{Chat, Ending, Settlement, Thread};
 use crate::store::kept::Kept;
 use crate::store::{By, Claimed, Entry, Id, Key, Lease, Store, Unavailable};
 use crate::turn::{Prompt, Role};
+use spaces::Spaces;
 use standing::Health;
 use thread::{Hold, Opening};
 
@@ -54,9 +56,6 @@ pub const RENEWAL: Duration = Duration::from_secs(10);
 /// How the gateway's own names of conversations begin.
 pub const ID_PREFIX: &str = "conv_";
 
-/// How much of a user's name is remembered for the operator, in characters.
-const MAX_USER_CHARS: usize = 128;
-
 /// All conversations that the gateway remembers.
 #[derive(Clone)]
 pub struct Conversations {
@@ -67,6 +66,7 @@ struct Shared {
     store: Arc<dyn Store>,
     /// Known once the store has been asked, with its secret.
     prints: Mutex<Option<([u8; 32], Arc<Fingerprints>)>>,
+    spaces: Spaces,
     /// The leases of turns that go on.
     leases: Mutex<HashSet<Lease>>,
     health: Health,
@@ -119,6 +119,7 @@ pub enum Begun {
 /// What a prompt comes to.
 struct Reading {
     space: Key,
+    owner: Arc<Owner>,
     sent: Sent,
     /// All of it.
     chain: Chain,
@@ -134,6 +135,7 @@ impl Conversations {
         let shared = Shared {
             store,
             prints: Mutex::default(),
+            spaces: Spaces::default(),
             leases: Mutex::new(HashSet::new()),
             health: Health::default(),
         };
@@ -175,16 +177,16 @@ impl Conversations {
         prints: &Arc<Fingerprints>,
         wanted: &Wanted<'_>,
     ) -> Result<Begun, Unavailable> {
-        let reading = read(prints, wanted);
+        let reading = read(prints, self.shared.spaces.find(prints, &wanted.space), wanted);
         let id = Id::random();
         let by = match wanted.name {
             // Nothing can be known of a beginning.
-            None if reading.sent.is_first() => return Ok(self.unknown(id, wanted, reading, None)),
+            None if reading.sent.is_first() => return Ok(self.unknown(id, reading, None)),
             None if wanted.space.is_run() => {
                 return Box::pin(self.begin_run(prints, id, wanted, reading)).await;
             }
             None if self.shared.store.lacks(&reading.root) => {
-                return Ok(self.unknown(id, wanted, reading, Some(Reason::Unknown)));
+                return Ok(self.unknown(id, reading, Some(Reason::Unknown)));
             }
             None => By::Head { head: reading.sent.before, root: reading.root },
             Some(Name::Given(name)) => {
@@ -201,18 +203,18 @@ impl Conversations {
             (Claimed::Absent { .. }, Some(_)) => Begun::NotFound,
             (Claimed::Absent { begun }, None) => {
                 let reason = if begun { Reason::Edited } else { Reason::Unknown };
-                self.unknown(id, wanted, reading, Some(reason))
+                self.unknown(id, reading, Some(reason))
             }
-            (Claimed::Ambiguous, _) => self.unknown(id, wanted, reading, Some(Reason::Ambiguous)),
-            (Claimed::Busy(_), None) => self.unknown(id, wanted, reading, Some(Reason::Edited)),
+            (Claimed::Ambiguous, _) => self.unknown(id, reading, Some(Reason::Ambiguous)),
+            (Claimed::Busy(_), None) => self.unknown(id, reading, Some(Reason::Edited)),
             (Claimed::Busy(wait), Some(_)) => Begun::Busy(wait),
         })
     }
 
     /// Everything to a fresh conversation that is remembered as a new one.
-    fn unknown(&self, id: Id, wanted: &Wanted<'_>, reading: Reading, reason: Option<Reason>) -> Begun {
+    fn unknown(&self, id: Id, reading: Reading, reason: Option<Reason>) -> Begun {
         let (plan, note) = fresh(&reading.sent, reason);
-        let before = Record { owner: owner(&wanted.space), ..Record::default() };
+        let before = Record { owner: Arc::clone(&reading.owner), ..Record::default() };
         let thread = Thread::new(id, self.opening(before, note, reading));
         Begun::Planned { plan, thread: Box::new(thread) }
     }
@@ -227,7 +229,7 @@ impl Conversations {
         reading: Reading,
     ) -> Begun {
         let mut record = Record::from_bytes(&entry.value)
-            .unwrap_or_else(|| Record { owner: owner(&wanted.space), ..Record::default() });
+            .unwrap_or_else(|| Record { owner: Arc::clone(&reading.owner), ..Record::default() });
         match wanted.name {
             Some(Name::Given(name)) => record.name = Some(name.clone()),
             Some(Name::Own(_)) => record.by_id = record.name.is_none(),
@@ -272,7 +274,7 @@ impl Conversations {
     }
 
     fn opening(&self, before: Record, note: Note, reading: Reading) -> Opening {
-        let Reading { space, sent, chain, root } = reading;
+        let Reading { space, owner: _, sent, chain, root } = reading;
         Opening {
             memory: self.clone(),
             space,
@@ -322,23 +324,9 @@ fn is_cut(plan: &Plan) -> bool {
     matches!(plan, Plan::Continue { after: Some(_), .. })
 }
 
-fn owner(space: &Space<'_>) -> Owner {
-    Owner {
-        key: space.caller.to_owned(),
-        deployment: space.deployment.to_owned(),
-        target: space.target.to_owned(),
-        user: space.user.map(|user| match user.char_indices().nth(MAX_USER_CHARS) {
-            // Only shown: the space has all of it.
-            Some((end, _)) => format!("{}…", user.get(..end).unwrap_or_default()),
-            None => user.to_owned(),
-        }),
-    }
-}
-
 /// Reads a prompt once.
-fn read(prints: &Fingerprints, wanted: &Wanted<'_>) -> Reading {
-    let Wanted { space, name, whole, prompt, .. } = wanted;
-    let space = prints.space(space);
+fn read(prints: &Fingerprints, (space, owner): (Key, Arc<Owner>), wanted: &Wanted<'_>) -> Reading {
+    let Wanted { name, whole, prompt, .. } = wanted;
     let messages = &prompt.messages;
     let last = messages.iter().rposition(|message| message.role == Role::Assistant);
     let new = last.map_or(0, |last| last + 1);
@@ -369,7 +357,7 @@ fn read(prints: &Fingerprints, wanted: &Wanted<'_>) -> Reading {
         before,
         system,
     };
-    Reading { space, sent, root: root.unwrap_or_else(|| chain.head()), chain }
+    Reading { space, owner, sent, root: root.unwrap_or_else(|| chain.head()), chain }
 }
 
 #[cfg(test)]

@@ -279,7 +279,8 @@ fn entry(number: u8, key: &str, user: Option<&str>, name: Option<&str>) -> Entry
             deployment: "c".to_owned(),
             target: "7".to_owned(),
             user: user.map(str::to_owned),
-        },
+        }
+        .into(),
         name: name.map(str::to_owned),
         place: Some(Place { conversation: "75".to_owned(), section: None, chat: "76".to_owned() }),
         rounds: 2,

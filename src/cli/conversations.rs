@@ -239,13 +239,14 @@ impl Shown {
             (State::Cut(_), _) => "cut",
             (State::Failed, _) => "failed",
         };
+        let owner = Arc::unwrap_or_clone(record.owner);
         Some(Self {
             id: format!("{ID_PREFIX}{}", listed.entry.id),
             name: record.name,
-            key: record.owner.key,
-            deployment: record.owner.deployment,
-            target: record.owner.target,
-            user: record.owner.user,
+            key: owner.key,
+            deployment: owner.deployment,
+            target: owner.target,
+            user: owner.user,
             conversation: record.place.map(|place| place.conversation),
             rounds: record.rounds,
             state,

@@ -1,5 +1,7 @@
 //! What is remembered of one conversation, as the store keeps it.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::store::Key;
@@ -15,7 +17,8 @@ const FORM: u8 = 1;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// Whose it is, for the operator's eyes.
-    pub owner: Owner,
+    #[serde(with = "shared")]
+    pub owner: Arc<Owner>,
     /// Its client's name for it.
     pub name: Option<String>,
     /// Whether its client calls it by its id: then that, too, is a name.
@@ -74,6 +77,23 @@ pub struct Owner {
     pub target: String,
     /// The caller's user.
     pub user: Option<String>,
+}
+
+/// An owner whom many records share is written in each.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    use super::Owner;
+
+    pub(super) fn serialize<S: Serializer>(owner: &Arc<Owner>, serializer: S) -> Result<S::Ok, S::Error> {
+        owner.as_ref().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Owner>, D::Error> {
+        Owner::deserialize(deserializer).map(Arc::new)
+    }
 }
 
 /// Where a conversation lies at Coze.
@@ -167,7 +187,8 @@ mod tests {
                 deployment: "local".into(),
                 target: "75".into(),
                 user: Some("ann".into()),
-            },
+            }
+            .into(),
             name: Some("chat-1".into()),
             by_id: true,
             place: Some(Place { conversation: "1".into(), section: Some("2".into()), chat: "3".into() }),

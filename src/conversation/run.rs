@@ -75,7 +75,7 @@ impl Conversations {
         Ok(match found.and_then(|mut found| found.0.take()) {
             Some(Lent { hold, entry, abandoned }) => self.lent(hold, &entry, abandoned, wanted, reading),
             None if known => Begun::Lost,
-            None => self.unknown(id, wanted, reading, None),
+            None => self.unknown(id, reading, None),
         })
     }
 }

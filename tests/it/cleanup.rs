@@ -86,7 +86,7 @@ async fn what_has_expired_is_deleted() {
     let relay = Relay::default();
     let app = App::new(snapshot, relay, Conversations::new(std::sync::Arc::new(store)));
     let record = |target: &str| Record {
-        owner: Owner { deployment: "local".into(), target: target.into(), ..Owner::default() },
+        owner: Owner { deployment: "local".into(), target: target.into(), ..Owner::default() }.into(),
         place: Some(Place { conversation: "75".into(), section: None, chat: "76".into() }),
         ..Record::default()
     };

@@ -381,7 +381,7 @@ proptest! {
             history_rounds: 4,
             now: NOW,
         };
-        let sent = read(&prints, &wanted).sent;
+        let sent = read(&prints, ([0; 16], std::sync::Arc::default()), &wanted).sent;
         let record = world.record(&prints, prints.space(&space));
         let (decided, note) = plan(&sent, &record, world.abandoned, wanted.history_rounds, NOW);
 

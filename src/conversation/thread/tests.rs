@@ -34,7 +34,7 @@ enum Went {
 
 fn before(called: Called) -> Record {
     Record {
-        owner: Owner { key: "k".into(), ..Owner::default() },
+        owner: Owner { key: "k".into(), ..Owner::default() }.into(),
         name: (called == Called::Name).then(|| "n".into()),
         by_id: called == Called::Id,
         place: Some(old()),
