@@ -140,10 +140,10 @@ impl ChatBody {
     }
 
     /// Takes what lies ready behind the first words, to the end of the answer
-    /// if it is a short one: it goes out with them.
+    /// if it is a short one: it goes out with them. Never more than a write.
     fn take_ready(&mut self, cx: &mut Context<'_>) {
         let has_more = self.turn.ready() > 0;
-        while has_more && self.state != State::Ended {
+        while has_more && self.state != State::Ended && self.out.len() < FULL_WRITE {
             match self.poll_turn(cx) {
                 Poll::Ready(Some(Ok(()))) => {}
                 Poll::Ready(Some(Err(failure))) => self.fail(&failure),
